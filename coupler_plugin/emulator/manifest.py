@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The manifest: what an emulator file says about itself.
+
+It travels as `manifest.json` inside the TorchScript archive, so that a file can be coupled without asking its author
+anything. Old manifests stay readable: a reader accepts every `manifest_version` up to its own.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from coupler_plugin.clock import parse_interval
+from coupler_plugin.errors import CouplerError, Status
+
+MANIFEST_VERSION = 1
+ENTRY = "manifest.json"
+
+Aggregate = Literal["mean", "sum", "min", "max", "last"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Statistics(_Strict):
+    """Statistics of one channel over the training data, in the units of its entry."""
+
+    mean: float
+    std: float
+    min: float
+    max: float
+
+
+class Variable(_Strict):
+    """A quantity that goes into or comes out of an emulator: `size` channels of a field, in `units`."""
+
+    name: str
+    units: str
+    size: int = Field(1, ge=1)
+    valid_range: tuple[float, float] | None = None
+    description: str = ""
+
+
+class Input(Variable):
+    """An input: how the host's values are aggregated over the emulator's own time step, and what it was trained on."""
+
+    aggregate: Aggregate = "mean"
+    statistics: Statistics | None = None
+
+
+class State(_Strict):
+    """A recurrent state that the plugin keeps for each cell between calls."""
+
+    name: str
+    size: int = Field(ge=1)
+    initial: float = 0.0
+
+
+class Window(_Strict):
+    """The history that an emulator sees: the last `length` samples, one per time step of the emulator."""
+
+    length: int = Field(ge=1)
+
+
+class Manifest(_Strict):
+    """What `forward` of an emulator takes and gives.
+
+    `forward(inputs[, static][, state])` returns `outputs` or `(outputs, state)`; an argument exists only when the
+    manifest names it. All tensors are float32 with physical units: inputs (N, C), or (N, T, C) with a window, oldest
+    sample first; static (N, S); state (N, K); outputs (N, O). Channels follow the order of the entries.
+    """
+
+    manifest_version: int = MANIFEST_VERSION
+    name: str
+    version: str
+    kind: Literal["column"] = "column"
+    description: str
+    source: str = ""
+    license: str = ""
+    attribution: str = ""
+    every: str
+    window: Window | None = None
+    inputs: list[Input] = Field(min_length=1)
+    static: list[Variable] = []
+    state: list[State] = []
+    outputs: list[Variable] = Field(min_length=1)
+    scores: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+
+    @field_validator("every")
+    @classmethod
+    def _every_is_an_interval(cls, value: str) -> str:
+        parse_interval(value)
+        return value
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Manifest:
+        inputs = [(entry.name, entry.aggregate) for entry in self.inputs]
+        for what, names in (("inputs", inputs), ("static", [v.name for v in self.static])):
+            if len(set(names)) < len(names):
+                raise ValueError(f"'{what}' names the same quantity twice")
+        outputs = [entry.name for entry in self.outputs]
+        if len(set(outputs)) < len(outputs):
+            raise ValueError("'outputs' names the same quantity twice")
+        return self
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of input channels C."""
+        return sum(entry.size for entry in self.inputs)
+
+    @property
+    def n_static(self) -> int:
+        """Number of static channels S."""
+        return sum(entry.size for entry in self.static)
+
+    @property
+    def n_state(self) -> int:
+        """Number of state channels K."""
+        return sum(entry.size for entry in self.state)
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of output channels O."""
+        return sum(entry.size for entry in self.outputs)
+
+
+def parse(text: str | bytes, where: str) -> Manifest:
+    """Return the manifest written in the JSON `text`; `where` names its file in errors.
+
+    Raises
+    ------
+    CouplerError
+        MODEL, when the text is no manifest, or one of a newer plugin.
+    """
+    try:
+        raw = json.loads(text)
+        version = raw["manifest_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CouplerError(
+            Status.MODEL,
+            f"{where}: the manifest is not readable ({error}); export the emulator again with "
+            "coupler_plugin.emulator.manifest.save.",
+        ) from error
+    if not isinstance(version, int) or not 1 <= version <= MANIFEST_VERSION:
+        raise CouplerError(
+            Status.MODEL,
+            f"{where}: manifest_version is {version!r}, this plugin reads versions 1 to {MANIFEST_VERSION}; "
+            "update coupler_plugin or export the emulator for this version.",
+        )
+    try:
+        return Manifest.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"]) or "manifest"
+        raise CouplerError(
+            Status.MODEL, f"{where}: '{path}' in the manifest is wrong: {first['msg']} (value: {first['input']!r})."
+        ) from error
+    except CouplerError as error:
+        raise CouplerError(Status.MODEL, f"{where}: {error}") from error
+
+
+def save(module: torch.jit.ScriptModule, manifest: Manifest, path: str | Path) -> None:
+    """Write the scripted `module` with its manifest to `path`."""
+    text = manifest.model_dump_json(indent=1, exclude_none=True)
+    torch.jit.save(module, str(path), _extra_files={ENTRY: text})
