@@ -39,6 +39,6 @@ class CouplerError(Exception):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ``", did you mean 'x'?"`` for the known name closest to `name`, or nothing if none is close."""
+    """Return the sentence ``" Did you mean 'x'?"`` for the known name closest to `name`, or nothing if none is."""
     match = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
-    return f", did you mean '{match[0]}'?" if match else ""
+    return f" Did you mean '{match[0]}'?" if match else ""
