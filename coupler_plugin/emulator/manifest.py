@@ -95,7 +95,10 @@ class Manifest(_Strict):
     @field_validator("every")
     @classmethod
     def _every_is_an_interval(cls, value: str) -> str:
-        parse_interval(value)
+        try:
+            parse_interval(value)
+        except CouplerError as error:
+            raise ValueError(str(error)) from error
         return value
 
     @model_validator(mode="after")
@@ -161,8 +164,6 @@ def parse(text: str | bytes, where: str) -> Manifest:
         raise CouplerError(
             Status.MODEL, f"{where}: '{path}' in the manifest is wrong: {first['msg']} (value: {first['input']!r})."
         ) from error
-    except CouplerError as error:
-        raise CouplerError(Status.MODEL, f"{where}: {error}") from error
 
 
 def save(module: torch.jit.ScriptModule, manifest: Manifest, path: str | Path) -> None:
