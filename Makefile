@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+# The commands of this repository; `make` alone lists them. Each one makes .venv and builds the package first
+# when that is needed (scripts/bootstrap.sh).
+#
+#   make demo PYTHON=python3.12           another Python than the first fit one
+#   make demo TORCH_INDEX_URL=<url>       another torch than the tested CPU build, from that package index
+
+python := .venv/bin/python
+
+# Containers run as root and have few cores: Open MPI (4, then 5) refuses both unless told otherwise.
+export OMPI_ALLOW_RUN_AS_ROOT := 1
+export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
+export OMPI_MCA_rmaps_base_oversubscribe := 1
+export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
+
+.PHONY: help setup demo test lint bench zoo clean
+
+help: ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## make .venv and build the package, when they are missing or out of date
+	@sh scripts/bootstrap.sh
+
+demo: setup ## run the Fortran land model with its emulators: examples/01_global_land
+	$(python) examples/01_global_land/run.py
+
+test: export OMP_NUM_THREADS := 1
+test: lint ## check the style and run all tests
+	$(python) -m pytest
+
+lint: setup ## check style and types
+	$(python) -m ruff check
+	$(python) -m ruff format --check
+	$(python) -m mypy
+
+bench: setup ## measure what a step costs: docs/performance.md
+	$(python) benchmarks/step_cost.py
+
+zoo: setup ## train the emulators of torchscript_models/zoo again (hours; needs the training data)
+	$(python) -m torchscript_models train all
+
+clean: ## remove .venv and what was built and written
+	rm -rf .venv build examples/*/out .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
