@@ -46,6 +46,8 @@ class EmulatorSection(_Section):
         BLOCK, description="rows of a column block, a multiple of 16; 'exact' runs without padding, for single points"
     )
 
+    outputs: list[str] | None = Field(None, min_length=1, description="the outputs that are used; default: all")
+
     @field_validator("block")
     @classmethod
     def _block_keeps_alignment(cls, value: int | str) -> int | str:

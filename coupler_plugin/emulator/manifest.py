@@ -53,6 +53,15 @@ class Input(Variable):
     statistics: Statistics | None = None
 
 
+class Output(Variable):
+    """An output. With a `closure` it is this sum of other outputs, such as ``{reco: 1, gpp: -1}`` for NEE.
+
+    The plugin computes a closure again in float64 in the host's units, where it then holds exactly.
+    """
+
+    closure: dict[str, float] = {}
+
+
 class State(_Strict):
     """A recurrent state that the plugin keeps for each cell between calls."""
 
@@ -88,7 +97,7 @@ class Manifest(_Strict):
     inputs: list[Input] = Field(min_length=1)
     static: list[Variable] = []
     state: list[State] = []
-    outputs: list[Variable] = Field(min_length=1)
+    outputs: list[Output] = Field(min_length=1)
     scores: dict[str, Any] = {}
     training: dict[str, Any] = {}
 
@@ -110,6 +119,13 @@ class Manifest(_Strict):
         outputs = [entry.name for entry in self.outputs]
         if len(set(outputs)) < len(outputs):
             raise ValueError("'outputs' names the same quantity twice")
+        plain = {entry.name: entry for entry in self.outputs if not entry.closure}
+        for entry in self.outputs:
+            for term in entry.closure:
+                if term not in plain or plain[term].size != entry.size:
+                    raise ValueError(
+                        f"the closure of '{entry.name}' names '{term}', which is no other output of its size"
+                    )
         return self
 
     @property

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cells of this rank, and the host's arrays over them.
+
+A host may keep its cells in any shape: packed, (i, j) tiles, ragged blocks with unused places. `Cells` knows that
+shape and which places hold a cell; `HostArray` moves values between an array of that shape and packed columns.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from coupler_plugin.errors import CouplerError, Status
+from coupler_plugin.parallel import allgather
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+Values = NDArray[np.float64]
+
+
+class Cells:
+    """The cells that this rank owns.
+
+    Parameters
+    ----------
+    ids : integer array of the host's shape
+        Global ids, 1-based; 0 marks a place without a cell.
+    lon, lat : arrays of the same shape
+        Centres [degrees_east, degrees_north].
+    area : array of the same shape, optional
+        Areas [m2].
+    comm : mpi4py.MPI.Comm or None
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Shape of the host's arrays.
+    n : int
+        Number of cells of this rank.
+    ids, lon, lat : arrays, shape (n,)
+    area : float64 array, shape (n,), or None
+
+    Raises
+    ------
+    CouplerError
+        ARRAY for shapes that differ, CELLS for ids or coordinates that cannot be right.
+    """
+
+    def __init__(
+        self, ids: ArrayLike, lon: ArrayLike, lat: ArrayLike, area: ArrayLike | None, comm: MPI.Comm | None
+    ) -> None:
+        host_ids = np.asarray(ids)
+        if host_ids.dtype.kind not in "iu":
+            raise CouplerError(Status.ARRAY, f"set_cells: 'id' is of kind {host_ids.dtype}; give integers.")
+        self.shape = host_ids.shape
+        if np.any(host_ids < 0):
+            raise CouplerError(Status.CELLS, f"set_cells: 'id' has the value {host_ids.min()}; ids start at 1.")
+        #: whether a place of the host's arrays holds a cell
+        self.mask = host_ids > 0
+        self.n = int(np.count_nonzero(self.mask))
+        #: places of the cells in the flattened host array; None when every place holds one
+        self.places = None if self.n == host_ids.size else np.flatnonzero(self.mask)
+        self.ids = host_ids[self.mask].astype(np.int64)
+        self.lon = self._coordinate("lon", lon, -360.0, 360.0)
+        self.lat = self._coordinate("lat", lat, -90.0, 90.0)
+        self.area = None if area is None else self._coordinate("area", area, 0.0, np.inf)
+        self._check_owned_once(comm)
+        owners = allgather(comm, self.area is not None)
+        if any(owners) and not all(owners):
+            raise CouplerError(Status.CELLS, "set_cells: 'area' is given on some ranks only; give it on all or none.")
+
+    def _coordinate(self, name: str, values: ArrayLike, low: float, high: float) -> Values:
+        array = np.asarray(values)
+        if array.shape != self.shape:
+            raise CouplerError(
+                Status.ARRAY, f"set_cells: '{name}' has the shape {array.shape} where 'id' has {self.shape}."
+            )
+        packed = array[self.mask].astype(np.float64)
+        wrong = np.flatnonzero(~((packed >= low) & (packed <= high)))
+        if wrong.size:
+            raise CouplerError(
+                Status.CELLS,
+                f"set_cells: '{name}' of cell {self.ids[wrong[0]]} is {packed[wrong[0]]:g}, outside "
+                f"[{low:g}, {high:g}]; {wrong.size} cells of this rank are wrong.",
+            )
+        return packed
+
+    def _check_owned_once(self, comm: MPI.Comm | None) -> None:
+        """Check that no id is given twice, on this rank or on two; each id is looked at by rank (id modulo ranks)."""
+        seen = self.ids
+        if comm is not None:
+            parts = [self.ids[self.ids % comm.Get_size() == rank] for rank in range(comm.Get_size())]
+            seen = np.concatenate(comm.alltoall(parts))
+        unique, counts = np.unique(seen, return_counts=True)
+        if unique.size < seen.size:
+            raise CouplerError(
+                Status.CELLS,
+                f"set_cells: the id {unique[counts > 1][0]} is given to {counts.max()} cells; ids are global and unique.",
+            )
+
+
+class HostArray:
+    """An array of the host that is read or written in place.
+
+    Parameters
+    ----------
+    name : str
+        The field, for errors.
+    array : real array
+        Of the cells' shape, or with one more dimension of levels at any position. It is kept, never copied.
+    cells : Cells
+
+    Attributes
+    ----------
+    size : int
+        Number of levels; 1 for an array of the cells' shape.
+    view : array
+        The host's memory with the levels last: shape (*cells.shape, size).
+
+    Raises
+    ------
+    CouplerError
+        ARRAY, when the kind or shape does not fit.
+    """
+
+    def __init__(self, name: str, array: NDArray[Any], cells: Cells) -> None:
+        if array.dtype not in (np.float32, np.float64):
+            raise CouplerError(
+                Status.ARRAY, f"bind: '{name}' is of kind {array.dtype}; give an array of real32 or real64."
+            )
+        self._cells = cells
+        self.view = _levels_last(name, array, cells.shape)
+        self.size = self.view.shape[-1]
+        self._stage: NDArray[Any] | None = None
+        self._flat = self.view.reshape(-1, self.size)
+        if array.size and not np.may_share_memory(self._flat, array):
+            # Memory that cannot be flattened in place is read through a buffer, made here so that no step makes one.
+            self._stage = np.empty(self.view.shape, array.dtype)
+            self._flat = self._stage.reshape(-1, self.size)
+
+    def pack(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return the cells' part, shape (n, size), of a contiguous array in the layout of `view`."""
+        flat = array.reshape(-1, self.size)
+        return flat if self._cells.places is None else flat[self._cells.places]
+
+    def read(self, values: NDArray[Any]) -> None:
+        """Copy the cells' values of the host into `values`, shape (n, size)."""
+        if self._stage is not None:
+            np.copyto(self._stage, self.view)
+        places = self._cells.places
+        np.copyto(values, self._flat if places is None else self._flat[places], casting="same_kind")
+
+    def write(self, values: NDArray[Any]) -> None:
+        """Copy `values`, shape (n, size), into the host's places of the cells and into no other."""
+        if self._cells.places is None:
+            np.copyto(self.view, values.reshape(self.view.shape), casting="same_kind")
+        else:
+            self.view[self._cells.mask] = values
+
+
+class HeldArray:
+    """An array of the plugin's own over the cells of this rank: what an emulator gave last.
+
+    Parameters
+    ----------
+    n, size : int
+        Cells and levels.
+    """
+
+    def __init__(self, n: int, size: int) -> None:
+        self.size = size
+        self.view: Values = np.full((n, size), np.nan)
+
+    def pack(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return `array` itself: it is packed already."""
+        return array
+
+    def read(self, values: NDArray[Any]) -> None:
+        """Copy the values into `values`, shape (n, size)."""
+        np.copyto(values, self.view, casting="same_kind")
+
+
+def _levels_last(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return a view of `array` of shape (*shape, levels)."""
+    if array.shape == shape:
+        return array[..., np.newaxis]
+    axes = [axis for axis in range(array.ndim) if array.shape[:axis] + array.shape[axis + 1 :] == shape]
+    if len(axes) == 1:
+        return np.moveaxis(array, axes[0], -1)
+    # Host shapes are told as the host wrote them: Fortran order is the reverse of the view's.
+    found, wanted = array.shape[::-1], shape[::-1]
+    if axes:
+        raise CouplerError(
+            Status.ARRAY,
+            f"bind: '{name}' has the shape {found}, in which the dimension of levels cannot be told from the cells' "
+            f"{wanted}; bind slices instead.",
+        )
+    raise CouplerError(
+        Status.ARRAY,
+        f"bind: '{name}' has the shape {found} (first dimension fastest), but set_cells gave cells of the shape "
+        f"{wanted}; give that shape, or one more dimension of levels.",
+    )

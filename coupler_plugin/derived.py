@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Inputs that emulators ask for and no host should have to give: season, day length, sun, position.
+
+All follow from the clock and the cells' coordinates. A window's value is taken at its middle; the sun's is the mean
+over the window's hours, in closed form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from coupler_plugin.cells import Cells, Values
+from coupler_plugin.clock import Clock
+
+SOLAR_CONSTANT: Final = 1361.0  #: W m-2 (Kopp and Lean 2011, doi 10.1029/2010GL045777)
+_DAY: Final = 86_400_000_000  # microseconds
+
+
+class Sun:
+    """The sun over the cells in a window of time, after Spencer (1971).
+
+    Parameters
+    ----------
+    clock : Clock
+    cells : Cells
+    begin, end : int
+        The window [microseconds since 0001-01-01].
+    """
+
+    def __init__(self, clock: Clock, cells: Cells, begin: int, end: int) -> None:
+        self.phase = 2.0 * np.pi * clock.year_phase((begin + end) // 2)
+        self._lat = np.deg2rad(cells.lat)
+        self._lon = np.deg2rad(cells.lon)
+        self._begin, self._end = begin, end
+        x = self.phase
+        #: declination [rad]
+        self.declination = (
+            0.006918 - 0.399912 * np.cos(x) + 0.070257 * np.sin(x) - 0.006758 * np.cos(2 * x)
+            + 0.000907 * np.sin(2 * x) - 0.002697 * np.cos(3 * x) + 0.001480 * np.sin(3 * x)
+        )  # fmt: skip
+        #: (mean distance / distance to the sun) squared [1]
+        self.distance_factor = (
+            1.000110 + 0.034221 * np.cos(x) + 0.001280 * np.sin(x) + 0.000719 * np.cos(2 * x) + 0.000077 * np.sin(2 * x)
+        )
+
+    def half_day(self) -> Values:
+        """Return the hour angle of sunset [rad]: 0 in polar night, pi in polar day; shape (n,)."""
+        return np.asarray(np.arccos(np.clip(-np.tan(self._lat) * np.tan(self.declination), -1.0, 1.0)))
+
+    def mean_cos_zenith(self) -> Values:
+        """Return the mean over the window of the cosine of the zenith angle, 0 at night; shape (n,)."""
+        half = self.half_day()
+        a = np.sin(self._lat) * np.sin(self.declination)
+        b = np.cos(self._lat) * np.cos(self.declination)
+        length = self._end - self._begin
+        if length >= _DAY:
+            return np.asarray(np.maximum(a * half + b * np.sin(half), 0.0) / np.pi)
+        # Hour angle of the begin, brought to [-pi, pi): the window then reaches at most once past midnight.
+        first = (self._begin % _DAY) / _DAY * 2 * np.pi - np.pi + self._lon
+        first = (first + np.pi) % (2 * np.pi) - np.pi
+        last = first + length / _DAY * 2 * np.pi
+        total = _integral(a, b, first, last, half) + _integral(a, b, first - 2 * np.pi, last - 2 * np.pi, half)
+        return np.asarray(np.maximum(total, 0.0) / (last - first))
+
+
+def _integral(a: Values, b: Values, first: Values, last: Values, half: Values) -> Values:
+    """Return the integral of a + b cos(h) over the part of [first, last] between sunrise and sunset."""
+    first, last = np.clip(first, -half, half), np.clip(last, -half, half)
+    return a * (last - first) + b * (np.sin(last) - np.sin(first))
+
+
+Derived = Callable[[Sun, Cells], Values | float]
+
+#: name -> (units, function of the sun and the cells)
+DERIVED: Final[dict[str, tuple[str, Derived]]] = {
+    "day_of_year_sin": ("1", lambda sun, cells: np.sin(sun.phase)),
+    "day_of_year_cos": ("1", lambda sun, cells: np.cos(sun.phase)),
+    "day_length": ("h", lambda sun, cells: sun.half_day() * 24.0 / np.pi),
+    "cos_zenith": ("1", lambda sun, cells: sun.mean_cos_zenith()),
+    "rsdt": ("W m-2", lambda sun, cells: SOLAR_CONSTANT * sun.distance_factor * sun.mean_cos_zenith()),
+    "latitude": ("degrees_north", lambda sun, cells: cells.lat),
+    "longitude": ("degrees_east", lambda sun, cells: cells.lon),
+}

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Column blocks: the columns of a rank run through an emulator in calls of a fixed number of rows.
+
+A network's answer for a row can change its last bits with the number of rows of the call. With blocks of one size
+every row meets the same kernels however the cells are spread over ranks. A short last block may run in a smaller
+bucket, but only in one that a check with the real module has shown to give every row the bits of the full block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from coupler_plugin.emulator.load import EmulatorFile
+from coupler_plugin.emulator.manifest import Manifest
+from coupler_plugin.emulator.window import Window
+from coupler_plugin.errors import CouplerError, Status
+
+#: a bucket starts and ends on a cache line, whatever the number of channels
+_GRAIN: Final = 16
+#: calls after which the profiling executor has settled on its code
+_WARM_UP: Final = 3
+
+
+class Blocks:
+    """Runs the columns of one rank through an emulator.
+
+    Parameters
+    ----------
+    emulator : EmulatorFile
+    n : int
+        Columns of this rank.
+    block : int or "exact"
+        Rows of a call; "exact" runs all columns in one call without padding.
+
+    Attributes
+    ----------
+    inputs, static, state, outputs : float32 arrays, shape (n, C), (n, S), (n, K), (n, O)
+        The columns, in the manifest's order of channels. Write inputs, `run`, read outputs; the state stays.
+    sizes : tuple of int
+        Rows of the calls.
+    """
+
+    def __init__(self, emulator: EmulatorFile, n: int, block: int | Literal["exact"]) -> None:
+        manifest = emulator.manifest
+        self._forward = emulator.forward
+        self._path = emulator.path
+        self._n = n
+        self.sizes = self._choose_sizes(manifest, block)
+        rows = sum(self.sizes)
+        # torch aligns its memory to cache lines, numpy need not.
+        inputs = torch.zeros(rows, manifest.n_inputs)
+        self._outputs = torch.zeros(rows, manifest.n_outputs)
+        arguments: list[list[torch.Tensor]] = []
+        self._window = Window(manifest.window.length, inputs, self.sizes) if manifest.window else None
+        if self._window is None:
+            arguments.append(list(inputs.split(list(self.sizes))))
+        static = torch.zeros(rows, manifest.n_static)
+        if manifest.static:
+            arguments.append(list(static.split(list(self.sizes))))
+        state = _initial_state(manifest, rows)
+        self._state_blocks = state.split(list(self.sizes)) if manifest.state else None
+        if self._state_blocks is not None:
+            arguments.append(list(self._state_blocks))
+        self._arguments = list(zip(*arguments, strict=True)) if arguments else [()] * len(self.sizes)
+        self._output_blocks = self._outputs.split(list(self.sizes))
+        self.inputs, self.static, self.state, self.outputs = (
+            tensor.numpy()[:n] for tensor in (inputs, static, state, self._outputs)
+        )
+        self._warm_up(manifest)
+
+    def run(self) -> None:
+        """Compute the outputs of all columns from their inputs, and advance their state."""
+        if self._window is not None:
+            self._window.push()
+        for index, arguments in enumerate(self._arguments):
+            if self._window is not None:
+                arguments = (self._window.block(index), *arguments)
+            answer = self._forward(*arguments)
+            if self._state_blocks is not None:
+                answer, state = answer
+                self._state_blocks[index].copy_(state)
+            self._output_blocks[index].copy_(answer)
+
+    def _choose_sizes(self, manifest: Manifest, block: int | Literal["exact"]) -> tuple[int, ...]:
+        if self._n == 0:
+            return ()
+        if block == "exact":
+            return (self._n,)
+        full, tail = divmod(self._n, block)
+        sizes = [block] * full
+        if tail:
+            sizes.append(smallest_bucket(self._call_on_sample(manifest, block), tail, block))
+        return tuple(sizes)
+
+    def _call_on_sample(self, manifest: Manifest, block: int) -> Callable[[slice], list[torch.Tensor]]:
+        sample = sample_arguments(manifest, block)
+        return lambda rows: self._checked([tensor[rows].clone() for tensor in sample], manifest)
+
+    def _warm_up(self, manifest: Manifest) -> None:
+        for size in dict.fromkeys(self.sizes):
+            sample = sample_arguments(manifest, size)
+            for _ in range(_WARM_UP):
+                self._checked(sample, manifest)
+
+    def _checked(self, arguments: Sequence[torch.Tensor], manifest: Manifest) -> list[torch.Tensor]:
+        """Call the module and check that its answer has the shapes of the manifest."""
+        try:
+            answer = self._forward(*arguments)
+        except Exception as error:
+            shapes = ", ".join(str(tuple(tensor.shape)) for tensor in arguments)
+            raise CouplerError(
+                Status.MODEL,
+                f"the emulator '{self._path}' does not run on inputs of the shapes {shapes} that its manifest asks "
+                f"for: {str(error).strip().splitlines()[-1]}",
+            ) from error
+        parts = list(answer) if manifest.state and isinstance(answer, tuple) else [answer]
+        rows = arguments[0].shape[0]
+        wanted = [(rows, manifest.n_outputs)] + [(rows, manifest.n_state)] * bool(manifest.state)
+        found = [tuple(part.shape) if isinstance(part, torch.Tensor) else type(part).__name__ for part in parts]
+        if found != wanted:
+            raise CouplerError(
+                Status.MODEL,
+                f"the emulator '{self._path}' returns {found} where its manifest promises {wanted} (outputs, state).",
+            )
+        return parts
+
+
+def smallest_bucket(call: Callable[[slice], list[torch.Tensor]], tail: int, block: int) -> int:
+    """Return the smallest proved number of rows that holds `tail` rows.
+
+    Parameters
+    ----------
+    call : callable
+        Runs the emulator on a slice of a sample of `block` rows.
+    tail, block : int
+        Rows to run, and rows of a full block.
+    """
+    whole = call(slice(0, block))
+    size = _GRAIN
+    while size < block:
+        if size >= tail and block % size == 0 and _gives_same_bits(call, whole, size, block):
+            return size
+        size *= 2
+    return block
+
+
+def _gives_same_bits(
+    call: Callable[[slice], list[torch.Tensor]], whole: list[torch.Tensor], size: int, block: int
+) -> bool:
+    for first in range(0, block, size):
+        rows = slice(first, first + size)
+        for part, reference in zip(call(rows), whole, strict=True):
+            if not np.array_equal(_bits(part), _bits(reference[rows])):
+                return False
+    return True
+
+
+def _bits(tensor: torch.Tensor) -> NDArray[np.int32]:
+    return tensor.contiguous().numpy().view(np.int32)
+
+
+def sample_arguments(manifest: Manifest, rows: int) -> list[torch.Tensor]:
+    """Return plausible arguments of `forward`: inputs drawn from the training statistics, by a fixed seed."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(entries: Sequence[Any], *shape: int) -> torch.Tensor:
+        channels = [
+            _draw(entry, torch.randn(*shape, entry.size, generator=generator), shape) for entry in entries
+        ]
+        return torch.cat(channels, dim=-1)
+
+    shape = (rows, manifest.window.length) if manifest.window else (rows,)
+    arguments = [draw(manifest.inputs, *shape)]
+    if manifest.static:
+        arguments.append(draw(manifest.static, rows))
+    if manifest.state:
+        arguments.append(_initial_state(manifest, rows))
+    return arguments
+
+
+def _draw(entry: Any, noise: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    statistics = getattr(entry, "statistics", None)
+    if statistics is not None:
+        return (statistics.mean + statistics.std * noise).clamp(statistics.min, statistics.max)
+    if entry.valid_range is not None:
+        low, high = entry.valid_range
+        return low + (high - low) * torch.sigmoid(noise)
+    return noise
+
+
+def _initial_state(manifest: Manifest, rows: int) -> torch.Tensor:
+    columns = [torch.full((rows, entry.size), entry.initial) for entry in manifest.state]
+    return torch.cat(columns, dim=1) if columns else torch.zeros(rows, 0)

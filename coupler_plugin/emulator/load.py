@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading emulator files: one rank touches the disk, every rank gets the module and its manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from coupler_plugin.emulator import manifest as manifests
+from coupler_plugin.errors import CouplerError, Status
+from coupler_plugin.parallel import rank_of, together
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+
+@dataclass(frozen=True)
+class EmulatorFile:
+    """An emulator as read from its file.
+
+    Attributes
+    ----------
+    forward : callable
+        The frozen module's `forward`, without the layers that Python puts around a module's call.
+    sha256 : str
+        Hash of the file.
+    """
+
+    path: Path
+    manifest: manifests.Manifest
+    forward: Callable[..., Any]
+    sha256: str
+
+
+def load(path: Path, comm: MPI.Comm | None = None) -> EmulatorFile:
+    """Read an emulator file on rank 0, hand it to all ranks and load it on each.
+
+    Raises
+    ------
+    CouplerError
+        MODEL on every rank, when the file is missing, no TorchScript archive, or without a manifest.
+    """
+    data = together(comm, lambda: _read(path) if rank_of(comm) == 0 else b"")
+    if comm is not None:
+        data = comm.bcast(data, root=0)
+    return together(comm, lambda: _load(path, data))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CouplerError(Status.MODEL, f"cannot read the emulator file '{path}': {error.strerror}.") from error
+
+
+def _load(path: Path, data: bytes) -> EmulatorFile:
+    extra = {manifests.ENTRY: ""}
+    try:
+        module = torch.jit.load(io.BytesIO(data), map_location="cpu", _extra_files=extra)
+    except Exception as error:  # torch raises many kinds for a file that is no archive
+        raise CouplerError(
+            Status.MODEL, f"'{path}' is not a TorchScript file ({_first_line(error)}); save it with torch.jit.save."
+        ) from error
+    if not extra[manifests.ENTRY]:
+        raise CouplerError(
+            Status.MODEL,
+            f"'{path}' carries no manifest; save it with coupler_plugin.emulator.manifest.save, which writes one.",
+        )
+    manifest = manifests.parse(extra[manifests.ENTRY], str(path))
+    if getattr(module, "training", False):
+        module.eval()
+    if hasattr(module, "training"):  # a module that was saved frozen has lost the attribute
+        module = torch.jit.freeze(module)
+    return EmulatorFile(path, manifest, module._c._get_method("forward"), hashlib.sha256(data).hexdigest())
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")

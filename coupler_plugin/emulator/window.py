@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""History windows: the last samples of each column, for emulators that see a stretch of the past."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+
+class Window:
+    """The last `length` samples of each column, in a ring, so that a new sample moves no old one.
+
+    Parameters
+    ----------
+    length : int
+        Samples T in the window.
+    sample : float32 tensor, shape (rows, C)
+        Where the newest sample is found at each `push`.
+    sizes : sequence of int
+        Rows of the blocks in which the window is read.
+    """
+
+    def __init__(self, length: int, sample: torch.Tensor, sizes: Sequence[int]) -> None:
+        self._sample = sample
+        self._length = length
+        self._ring = torch.zeros(sample.shape[0], length, sample.shape[1])
+        self._next = 0  #: place of the oldest sample, where the newest goes
+        self._is_empty = True
+        staging = {size: torch.empty(size, *self._ring.shape[1:]) for size in sizes}
+        self._blocks = [(ring, staging[len(ring)]) for ring in self._ring.split(list(sizes))]
+
+    def push(self) -> None:
+        """Take the newest sample in; the first one stands for all the past that is not known."""
+        if self._is_empty:
+            self._ring.copy_(self._sample[:, None, :].expand_as(self._ring))
+            self._is_empty = False
+        self._ring[:, self._next] = self._sample
+        self._next = (self._next + 1) % self._length
+
+    def block(self, index: int) -> torch.Tensor:
+        """Return the window of one block, oldest sample first, shape (rows, T, C); the next call overwrites it."""
+        ring, ordered = self._blocks[index]
+        old = self._length - self._next
+        ordered[:, :old] = ring[:, self._next :]
+        ordered[:, old:] = ring[:, : self._next]
+        return ordered

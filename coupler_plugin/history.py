@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The history file: CF NetCDF on the cells, ordered by id, one record per averaging interval.
+
+Rank 0 writes; a field at a time comes to it, so that it never holds more than one. Each record is synced to disk: a
+host that stops without finalize keeps what was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import netCDF4
+import numpy as np
+
+from coupler_plugin.cells import Cells, Values
+from coupler_plugin.clock import Clock
+from coupler_plugin.errors import CouplerError, Status
+from coupler_plugin.fields import FieldEntry
+from coupler_plugin.parallel import Gather, together
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+_FILL = 1.0e20
+
+
+class History:
+    """Writes means of fields over intervals.
+
+    Parameters
+    ----------
+    path : Path
+    fields : mapping of name to (FieldEntry, int)
+        The dictionary's entry and the number of levels of each field.
+    cells : Cells
+    clock : Clock
+    provenance : mapping of str to str
+        Global attributes: what made the file.
+    comm : mpi4py.MPI.Comm or None
+
+    Raises
+    ------
+    CouplerError
+        IO on every rank, when the file cannot be created.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        fields: Mapping[str, tuple[FieldEntry, int]],
+        cells: Cells,
+        clock: Clock,
+        provenance: Mapping[str, str],
+        comm: MPI.Comm | None,
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._comm = comm
+        self._gather = Gather(comm, cells.ids)
+        self.records = 0
+        coordinates = {"lon": cells.lon, "lat": cells.lat} | ({} if cells.area is None else {"cell_area": cells.area})
+        gathered = {name: self._gather(values) for name, values in coordinates.items()}
+        self._file = together(comm, lambda: self._create(fields, gathered, provenance))
+
+    def write(self, begin: int, end: int, values: Mapping[str, Values]) -> None:
+        """Append the means of one interval; a collective call.
+
+        Parameters
+        ----------
+        begin, end : int
+            The interval [microseconds since 0001-01-01].
+        values : mapping of name to array, shape (n, levels)
+            Means of this rank's cells, in canonical units.
+        """
+        gathered = {name: self._gather(field) for name, field in values.items()}
+        together(self._comm, lambda: self._append(begin, end, gathered))
+        self.records += 1
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _append(self, begin: int, end: int, gathered: Mapping[str, Values]) -> None:
+        if self._file is None:
+            return
+        day = 86_400e6
+        try:
+            record = self.records
+            self._file["time"][record] = (begin + end) / 2 / day - self._epoch
+            self._file["time_bounds"][record] = [begin / day - self._epoch, end / day - self._epoch]
+            for name, field in gathered.items():
+                variable = self._file[name]
+                variable[record] = field if variable.ndim == 3 else field[:, 0]
+            self._file.sync()
+        except (OSError, RuntimeError) as error:
+            raise CouplerError(
+                Status.IO, f"cannot write to the history file '{self._path}' at {self._clock.date(end)}: {error}."
+            ) from error
+
+    def _create(
+        self,
+        fields: Mapping[str, tuple[FieldEntry, int]],
+        coordinates: Mapping[str, Values],
+        provenance: Mapping[str, str],
+    ) -> netCDF4.Dataset | None:
+        if not self._gather.is_root:
+            return None
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            file = netCDF4.Dataset(str(self._path), "w")
+        except OSError as error:
+            raise CouplerError(
+                Status.IO, f"cannot create the history file '{self._path}': {error.strerror or error}."
+            ) from error
+        file.setncatts({"Conventions": "CF-1.11", **provenance})
+        file.createDimension("time", None)
+        file.createDimension("bounds", 2)
+        file.createDimension("cell", self._gather.ids.size)
+        self._epoch = self._clock.start // 86_400_000_000
+        origin = self._clock.date(self._epoch * 86_400_000_000).strftime("%Y-%m-%d")
+        _variable(
+            file, "time", "f8", ("time",), standard_name="time", units=f"days since {origin}",
+            calendar=self._clock.calendar, axis="T", bounds="time_bounds",
+        )  # fmt: skip
+        _variable(file, "time_bounds", "f8", ("time", "bounds"))
+        _variable(file, "id", "i8", ("cell",), long_name="global id of the cell")[:] = self._gather.ids
+        for name, values in coordinates.items():
+            _variable(file, name, "f8", ("cell",), **_COORDINATES[name])[:] = values
+        for name, (entry, levels) in fields.items():
+            dimensions: tuple[str, ...] = ("time", "cell")
+            if levels > 1:
+                level = f"level_{levels}"
+                if level not in file.dimensions:
+                    file.createDimension(level, levels)
+                dimensions += (level,)
+            attributes = {"long_name": entry.long_name, "units": entry.units, "cell_methods": "time: mean"}
+            if entry.standard_name:
+                attributes["standard_name"] = entry.standard_name
+            if entry.positive:
+                attributes["comment"] = f"positive {entry.positive}ward"
+            if "cell_area" in coordinates:
+                attributes["cell_measures"] = "area: cell_area"
+            _variable(file, name, "f4", dimensions, fill_value=_FILL, coordinates="lon lat", **attributes)
+        return file
+
+
+_COORDINATES: dict[str, dict[str, str]] = {
+    "lon": {"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east"},
+    "lat": {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north"},
+    "cell_area": {"standard_name": "cell_area", "long_name": "area of the cell", "units": "m2"},
+}
+
+
+def _variable(
+    file: netCDF4.Dataset,
+    name: str,
+    kind: str,
+    dimensions: tuple[str, ...],
+    fill_value: float | None = None,
+    **attributes: Any,
+) -> netCDF4.Variable:
+    packing = {} if fill_value is None else {"fill_value": np.float32(fill_value), "zlib": True, "complevel": 1}
+    variable = file.createVariable(name, kind, dimensions, **packing)
+    variable.setncatts(attributes)
+    return variable
