@@ -7,13 +7,14 @@ shape and which places hold a cell; `HostArray` moves values between an array of
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coupler_plugin.errors import CouplerError, Status
-from coupler_plugin.parallel import allgather
+from coupler_plugin.parallel import allgather, together
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -32,7 +33,6 @@ class Cells:
         Centres [degrees_east, degrees_north].
     area : array of the same shape, optional
         Areas [m2].
-    comm : mpi4py.MPI.Comm or None
 
     Attributes
     ----------
@@ -49,9 +49,7 @@ class Cells:
         ARRAY for shapes that differ, CELLS for ids or coordinates that cannot be right.
     """
 
-    def __init__(
-        self, ids: ArrayLike, lon: ArrayLike, lat: ArrayLike, area: ArrayLike | None, comm: MPI.Comm | None
-    ) -> None:
+    def __init__(self, ids: ArrayLike, lon: ArrayLike, lat: ArrayLike, area: ArrayLike | None = None) -> None:
         host_ids = np.asarray(ids)
         if host_ids.dtype.kind not in "iu":
             raise CouplerError(Status.ARRAY, f"set_cells: 'id' is of kind {host_ids.dtype}; give integers.")
@@ -67,10 +65,6 @@ class Cells:
         self.lon = self._coordinate("lon", lon, -360.0, 360.0)
         self.lat = self._coordinate("lat", lat, -90.0, 90.0)
         self.area = None if area is None else self._coordinate("area", area, 0.0, np.inf)
-        self._check_owned_once(comm)
-        owners = allgather(comm, self.area is not None)
-        if any(owners) and not all(owners):
-            raise CouplerError(Status.CELLS, "set_cells: 'area' is given on some ranks only; give it on all or none.")
 
     def _coordinate(self, name: str, values: ArrayLike, low: float, high: float) -> Values:
         array = np.asarray(values)
@@ -88,17 +82,32 @@ class Cells:
             )
         return packed
 
-    def _check_owned_once(self, comm: MPI.Comm | None) -> None:
-        """Check that no id is given twice, on this rank or on two; each id is looked at by rank (id modulo ranks)."""
-        seen = self.ids
+    def check_owned_once(self, comm: MPI.Comm | None) -> Cells:
+        """Check that no id is given twice, on one rank or on two, and return the cells; a collective call."""
         if comm is not None:
-            parts = [self.ids[self.ids % comm.Get_size() == rank] for rank in range(comm.Get_size())]
-            seen = np.concatenate(comm.alltoall(parts))
-        unique, counts = np.unique(seen, return_counts=True)
-        if unique.size < seen.size:
+            has_area = allgather(comm, self.area is not None)
+            if any(has_area) and not all(has_area):
+                raise CouplerError(
+                    Status.CELLS, "set_cells: 'area' is given on some ranks only; give it on all or none."
+                )
+        together(comm, partial(self._check_unique, self._exchange_ids(comm)))
+        return self
+
+    def _exchange_ids(self, comm: MPI.Comm | None) -> NDArray[np.int64]:
+        """Return the ids that this rank has to look at: of all ranks, those that are its rank modulo their number."""
+        if comm is None:
+            return self.ids
+        parts = [self.ids[self.ids % comm.Get_size() == rank] for rank in range(comm.Get_size())]
+        return np.concatenate(comm.alltoall(parts))
+
+    @staticmethod
+    def _check_unique(ids: NDArray[np.int64]) -> None:
+        unique, counts = np.unique(ids, return_counts=True)
+        if unique.size < ids.size:
             raise CouplerError(
                 Status.CELLS,
-                f"set_cells: the id {unique[counts > 1][0]} is given to {counts.max()} cells; ids are global and unique.",
+                f"set_cells: the id {unique[counts > 1][0]} is given to {counts.max()} cells; ids are global and "
+                "unique.",
             )
 
 

@@ -97,7 +97,8 @@ class Clock:
         match = _TIME.fullmatch(str(text).strip())
         if match is None:
             raise CouplerError(
-                Status.CONFIG, f"'{text}' is not a time; write YYYY-MM-DD or YYYY-MM-DDTHH:MM:SS, such as 2001-01-01."
+                Status.CONFIG,
+                f"'{text}' is not a time; write YYYY-MM-DD or YYYY-MM-DDTHH:MM:SS, such as 2001-01-01.",
             )
         try:
             return self.micro(cftime.datetime(*(int(part or 0) for part in match.groups()), calendar=self.calendar))
@@ -114,7 +115,7 @@ class Clock:
             calendar=self.calendar,
         )
         seconds = date.hour * 3600 + date.minute * 60 + date.second
-        return (int(days) * 86_400 + seconds) * _MICRO + date.microsecond
+        return (int(days) * 86_400 + int(seconds)) * _MICRO + int(date.microsecond)
 
     def date(self, micro: int) -> cftime.datetime:
         """Return the date of a time in microseconds since 0001-01-01."""

@@ -43,7 +43,8 @@ class EmulatorSection(_Section):
     model: Path = Field(description="TorchScript file with a manifest, relative to the coupling file")
     every: IntervalText | None = Field(None, description="time step of the emulator; default: the manifest's")
     block: int | Literal["exact"] = Field(
-        BLOCK, description="rows of a column block, a multiple of 16; 'exact' runs without padding, for single points"
+        BLOCK,
+        description="rows of a column block, a multiple of 16; 'exact' runs without padding, for single points",
     )
 
     outputs: list[str] | None = Field(None, min_length=1, description="the outputs that are used; default: all")
@@ -205,7 +206,11 @@ def _where(keys: list[Any]) -> str:
 
 def _keys_of(keys: list[Any]) -> list[str]:
     """Return the keys that the schema allows at a place of the file."""
-    models: dict[str, type[BaseModel]] = {"emulators": EmulatorSection, "history": HistorySection, "fields": FieldEntry}
+    models: dict[str, type[BaseModel]] = {
+        "emulators": EmulatorSection,
+        "history": HistorySection,
+        "fields": FieldEntry,
+    }
     model = models[str(keys[0])] if keys else Config
     return [field.alias or name for name, field in model.model_fields.items()]
 

@@ -48,7 +48,8 @@ class Sun:
 
     def half_day(self) -> Values:
         """Return the hour angle of sunset [rad]: 0 in polar night, pi in polar day; shape (n,)."""
-        return np.asarray(np.arccos(np.clip(-np.tan(self._lat) * np.tan(self.declination), -1.0, 1.0)))
+        half: Values = np.arccos(np.clip(-np.tan(self._lat) * np.tan(self.declination), -1.0, 1.0))
+        return half
 
     def mean_cos_zenith(self) -> Values:
         """Return the mean over the window of the cosine of the zenith angle, 0 at night; shape (n,)."""
@@ -57,13 +58,15 @@ class Sun:
         b = np.cos(self._lat) * np.cos(self.declination)
         length = self._end - self._begin
         if length >= _DAY:
-            return np.asarray(np.maximum(a * half + b * np.sin(half), 0.0) / np.pi)
+            mean: Values = np.maximum(a * half + b * np.sin(half), 0.0) / np.pi
+            return mean
         # Hour angle of the begin, brought to [-pi, pi): the window then reaches at most once past midnight.
         first = (self._begin % _DAY) / _DAY * 2 * np.pi - np.pi + self._lon
         first = (first + np.pi) % (2 * np.pi) - np.pi
         last = first + length / _DAY * 2 * np.pi
-        total = _integral(a, b, first, last, half) + _integral(a, b, first - 2 * np.pi, last - 2 * np.pi, half)
-        return np.asarray(np.maximum(total, 0.0) / (last - first))
+        total: Values = _integral(a, b, first, last, half) + _integral(a, b, first - 2 * np.pi, last - 2 * np.pi, half)
+        mean = np.maximum(total, 0.0) / (last - first)
+        return mean
 
 
 def _integral(a: Values, b: Values, first: Values, last: Values, half: Values) -> Values:

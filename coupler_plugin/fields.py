@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import cf_units
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from coupler_plugin.errors import CouplerError, Status, nearest
@@ -48,6 +50,16 @@ class Conversion:
     def is_identity(self) -> bool:
         """Whether values pass unchanged."""
         return self.scale == 1.0 and self.offset == 0.0
+
+    def apply(self, source: NDArray[np.floating], values: NDArray[np.float64]) -> None:
+        """Write the converted `source` into `values`, in float64; they may be the same array."""
+        if self.scale != 1.0:
+            np.multiply(source, self.scale, out=values, dtype=np.float64)
+            source = values
+        if self.offset != 0.0:
+            np.add(source, self.offset, out=values, dtype=np.float64)
+        elif source is not values:
+            np.copyto(values, source)
 
 
 class Fields:

@@ -23,7 +23,7 @@ from coupler_plugin.parallel import Gather, together
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-_FILL = 1.0e20
+_FILL = np.float32(1.0e20)
 
 
 class History:
@@ -98,7 +98,8 @@ class History:
             self._file.sync()
         except (OSError, RuntimeError) as error:
             raise CouplerError(
-                Status.IO, f"cannot write to the history file '{self._path}' at {self._clock.date(end)}: {error}."
+                Status.IO,
+                f"cannot write to the history file '{self._path}' at {self._clock.date(end)}: {error}.",
             ) from error
 
     def _create(
@@ -144,7 +145,7 @@ class History:
                 attributes["comment"] = f"positive {entry.positive}ward"
             if "cell_area" in coordinates:
                 attributes["cell_measures"] = "area: cell_area"
-            _variable(file, name, "f4", dimensions, fill_value=_FILL, coordinates="lon lat", **attributes)
+            _variable(file, name, "f4", dimensions, coordinates="lon lat", **attributes)
         return file
 
 
@@ -155,15 +156,9 @@ _COORDINATES: dict[str, dict[str, str]] = {
 }
 
 
-def _variable(
-    file: netCDF4.Dataset,
-    name: str,
-    kind: str,
-    dimensions: tuple[str, ...],
-    fill_value: float | None = None,
-    **attributes: Any,
-) -> netCDF4.Variable:
-    packing = {} if fill_value is None else {"fill_value": np.float32(fill_value), "zlib": True, "complevel": 1}
-    variable = file.createVariable(name, kind, dimensions, **packing)
+def _variable(file: netCDF4.Dataset, name: str, kind: Any, dimensions: tuple[str, ...], **attributes: str) -> Any:
+    is_field = kind == "f4"
+    packing = {"zlib": True, "complevel": 1, "fill_value": _FILL} if is_field else {}
+    variable = file.createVariable(name, kind, dimensions, **packing)  # type: ignore[call-overload]
     variable.setncatts(attributes)
     return variable

@@ -50,7 +50,7 @@ def together(comm: MPI.Comm | None, work: Callable[[], T]) -> T:
     result: Any = None
     try:
         result = work()
-    except Exception as caught:  # noqa: BLE001 - re-raised below, after the ranks have agreed
+    except Exception as caught:
         error = caught
     if comm is not None:
         failed = [(rank, text) for rank, text in enumerate(comm.allgather(_describe(error))) if text]

@@ -9,14 +9,14 @@ bucket, but only in one that a check with the real module has shown to give ever
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from coupler_plugin.emulator.load import EmulatorFile
-from coupler_plugin.emulator.manifest import Manifest
+from coupler_plugin.emulator.manifest import Input, Manifest, Variable
 from coupler_plugin.emulator.window import Window
 from coupler_plugin.errors import CouplerError, Status
 
@@ -58,20 +58,29 @@ class Blocks:
         arguments: list[list[torch.Tensor]] = []
         self._window = Window(manifest.window.length, inputs, self.sizes) if manifest.window else None
         if self._window is None:
-            arguments.append(list(inputs.split(list(self.sizes))))
+            arguments.append(self._split(inputs))
         static = torch.zeros(rows, manifest.n_static)
         if manifest.static:
-            arguments.append(list(static.split(list(self.sizes))))
+            arguments.append(self._split(static))
         state = _initial_state(manifest, rows)
-        self._state_blocks = state.split(list(self.sizes)) if manifest.state else None
+        self._state_blocks = self._split(state) if manifest.state else None
         if self._state_blocks is not None:
-            arguments.append(list(self._state_blocks))
+            arguments.append(self._state_blocks)
         self._arguments = list(zip(*arguments, strict=True)) if arguments else [()] * len(self.sizes)
-        self._output_blocks = self._outputs.split(list(self.sizes))
+        self._output_blocks = self._split(self._outputs)
         self.inputs, self.static, self.state, self.outputs = (
             tensor.numpy()[:n] for tensor in (inputs, static, state, self._outputs)
         )
+        self._flat_outputs = self.outputs.reshape(-1)
+        self._zeros = np.zeros_like(self._flat_outputs)
         self._warm_up(manifest)
+
+    def _split(self, rows: torch.Tensor) -> list[torch.Tensor]:
+        return list(torch.split(rows, list(self.sizes)))
+
+    def is_finite(self) -> bool:
+        """Return whether all outputs are finite: anything else times zero is not zero, and BLAS is quick to see it."""
+        return bool(self._flat_outputs.dot(self._zeros) == 0.0)
 
     def run(self) -> None:
         """Compute the outputs of all columns from their inputs, and advance their state."""
@@ -168,10 +177,8 @@ def sample_arguments(manifest: Manifest, rows: int) -> list[torch.Tensor]:
     """Return plausible arguments of `forward`: inputs drawn from the training statistics, by a fixed seed."""
     generator = torch.Generator().manual_seed(0)
 
-    def draw(entries: Sequence[Any], *shape: int) -> torch.Tensor:
-        channels = [
-            _draw(entry, torch.randn(*shape, entry.size, generator=generator), shape) for entry in entries
-        ]
+    def draw(entries: Sequence[Variable], *shape: int) -> torch.Tensor:
+        channels = [_draw(entry, torch.randn(*shape, entry.size, generator=generator)) for entry in entries]
         return torch.cat(channels, dim=-1)
 
     shape = (rows, manifest.window.length) if manifest.window else (rows,)
@@ -183,10 +190,10 @@ def sample_arguments(manifest: Manifest, rows: int) -> list[torch.Tensor]:
     return arguments
 
 
-def _draw(entry: Any, noise: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    statistics = getattr(entry, "statistics", None)
-    if statistics is not None:
-        return (statistics.mean + statistics.std * noise).clamp(statistics.min, statistics.max)
+def _draw(entry: Variable, noise: torch.Tensor) -> torch.Tensor:
+    if isinstance(entry, Input) and entry.statistics is not None:
+        statistics = entry.statistics
+        return torch.clamp(statistics.mean + statistics.std * noise, statistics.min, statistics.max)
     if entry.valid_range is not None:
         low, high = entry.valid_range
         return low + (high - low) * torch.sigmoid(noise)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,7 @@ class Import:
             self.reader(self.target, begin, end)  # type: ignore[arg-type]
             return
         self.reader(self.values, begin, end)
-        _convert(self.values, self.conversion, self.values)
+        self.conversion.apply(self.values, self.values)
         np.copyto(self.target, self.values, casting="same_kind")
 
 
@@ -77,18 +78,9 @@ class Export:
             for factor, term in others:
                 np.add(self.values, term.values * factor, out=self.values)
         else:
-            _convert(self.source, self.conversion, self.values)
+            self.conversion.apply(self.source, self.values)
         if self.host is not None:
             self.host.write(self.values)
-
-
-def _convert(source: NDArray[np.floating], conversion: Conversion, values: Values) -> None:
-    if conversion.is_identity:
-        np.copyto(values, source)
-        return
-    np.multiply(source, conversion.scale, out=values, dtype=np.float64)
-    if conversion.offset:
-        np.add(values, conversion.offset, out=values)
 
 
 class ColumnEmulator:
@@ -167,7 +159,7 @@ class ColumnEmulator:
             entry.run(0, 0)
             self._check_finite(entry.target, f"the static input '{entry.name}'")
 
-    def run(self, begin: int, end: int, timers: Timers, since: float) -> None:
+    def run(self, begin: int, end: int, timers: Timers) -> None:
         """Compute the answers for the window from `begin` to `end` and export them.
 
         Raises
@@ -176,6 +168,7 @@ class ColumnEmulator:
             RUN, when the module fails or an answer is not finite; the host's arrays are then untouched.
         """
         assert self._blocks is not None
+        since = perf_counter()
         for entry in self._imports:
             entry.run(begin, end)
         since = timers.add("import", since)
@@ -186,7 +179,7 @@ class ColumnEmulator:
                 Status.RUN, f"the emulator '{self.name}' failed: {str(error).strip().splitlines()[-1]}"
             ) from error
         since = timers.add("infer", since)
-        if not np.isfinite(self._blocks.outputs).all():
+        if not self._blocks.is_finite():
             self._explain()
         for export in self._exports:
             export.run()
@@ -222,12 +215,13 @@ class ColumnEmulator:
     def _check_finite(self, values: NDArray[np.floating], what: str) -> None:
         wrong = np.flatnonzero(~np.isfinite(values).all(axis=1))
         if wrong.size:
-            cell = self._cells.ids[wrong[0]]
+            place = wrong[0]
+            bad = values[place][~np.isfinite(values[place])][0]
             raise CouplerError(
                 Status.RUN,
-                f"{what} of the emulator '{self.name}' is {values[wrong[0]][~np.isfinite(values[wrong[0]])][0]} in cell "
-                f"{cell} (longitude {self._cells.lon[wrong[0]]:g}, latitude {self._cells.lat[wrong[0]]:g}) and in "
-                f"{wrong.size - 1} other cells of this rank; look at what the host gives there.",
+                f"{what} of the emulator '{self.name}' is {bad} in cell {self._cells.ids[place]} (longitude "
+                f"{self._cells.lon[place]:g}, latitude {self._cells.lat[place]:g}), one of {wrong.size} such cells of "
+                "this rank; look at what the host gives there.",
             )
 
     def _explain(self) -> None:

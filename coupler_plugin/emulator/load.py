@@ -62,10 +62,11 @@ def _read(path: Path) -> bytes:
 def _load(path: Path, data: bytes) -> EmulatorFile:
     extra = {manifests.ENTRY: ""}
     try:
-        module = torch.jit.load(io.BytesIO(data), map_location="cpu", _extra_files=extra)
+        module = torch.jit.load(io.BytesIO(data), map_location="cpu", _extra_files=extra)  # type: ignore[no-untyped-call]
     except Exception as error:  # torch raises many kinds for a file that is no archive
         raise CouplerError(
-            Status.MODEL, f"'{path}' is not a TorchScript file ({_first_line(error)}); save it with torch.jit.save."
+            Status.MODEL,
+            f"'{path}' is not a TorchScript file ({_first_line(error)}); save it with torch.jit.save.",
         ) from error
     if not extra[manifests.ENTRY]:
         raise CouplerError(

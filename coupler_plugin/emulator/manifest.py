@@ -178,7 +178,8 @@ def parse(text: str | bytes, where: str) -> Manifest:
         first = error.errors()[0]
         path = ".".join(str(part) for part in first["loc"]) or "manifest"
         raise CouplerError(
-            Status.MODEL, f"{where}: '{path}' in the manifest is wrong: {first['msg']} (value: {first['input']!r})."
+            Status.MODEL,
+            f"{where}: '{path}' in the manifest is wrong: {first['msg']} (value: {first['input']!r}).",
         ) from error
 
 

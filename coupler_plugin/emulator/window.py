@@ -28,7 +28,7 @@ class Window:
         self._next = 0  #: place of the oldest sample, where the newest goes
         self._is_empty = True
         staging = {size: torch.empty(size, *self._ring.shape[1:]) for size in sizes}
-        self._blocks = [(ring, staging[len(ring)]) for ring in self._ring.split(list(sizes))]
+        self._blocks = [(ring, staging[len(ring)]) for ring in torch.split(self._ring, list(sizes))]
 
     def push(self) -> None:
         """Take the newest sample in; the first one stands for all the past that is not known."""

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where every input of an emulator comes from and every output goes: resolved before the first step.
+
+A field reaches an emulator from an emulator that ran before it, from an array of the host, from a constant of the
+coupling file, or from the clock and the sun, in this order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from numpy.typing import NDArray
+
+from coupler_plugin.accumulate import Accumulator, Source
+from coupler_plugin.cells import Cells, HeldArray, HostArray, Values
+from coupler_plugin.clock import Alarm, Clock
+from coupler_plugin.config import Constant
+from coupler_plugin.derived import DERIVED, Sun
+from coupler_plugin.emulator.column import ColumnEmulator, Reader
+from coupler_plugin.emulator.manifest import Output, Variable
+from coupler_plugin.errors import CouplerError, Status
+from coupler_plugin.fields import Conversion, FieldEntry, Fields
+
+
+@dataclass
+class Window:
+    """What shares an alarm: its accumulators begin anew together when it has rung."""
+
+    alarm: Alarm
+    accumulators: dict[tuple[str, str], Accumulator] = field(default_factory=dict)
+
+    def accumulator(self, name: str, aggregate: str, source: Source) -> Accumulator:
+        """Return the one accumulator of a field in this window, reading `source` from now on."""
+        found = self.accumulators.setdefault((name, aggregate), Accumulator(aggregate, source))
+        found.source = source
+        return found
+
+    def finish(self) -> None:
+        """Begin the next window."""
+        for accumulator in self.accumulators.values():
+            accumulator.reset()
+        self.alarm.reset()
+
+
+@dataclass(frozen=True)
+class Binding:
+    """An array of the host and its units."""
+
+    array: HostArray
+    units: str
+
+
+class Exchange:
+    """The fields of a run: what the host bound, what emulators gave, what is constant or derived.
+
+    Parameters
+    ----------
+    fields : Fields
+    clock : Clock
+    cells : Cells
+    constants : dict of str to Constant
+    emulators : sequence of ColumnEmulator
+        In the order in which they run.
+    """
+
+    def __init__(
+        self,
+        fields: Fields,
+        clock: Clock,
+        cells: Cells,
+        constants: dict[str, Constant],
+        emulators: Sequence[ColumnEmulator],
+    ) -> None:
+        self._fields = fields
+        self._clock = clock
+        self._cells = cells
+        self._constants = constants
+        self._emulators = emulators
+        self._bindings: dict[str, Binding] = {}
+        self._producers = producers(fields, emulators)
+        self._held = {
+            name: HeldArray(cells.n, next(o.size for o in emulator.outputs if fields[o.name].name == name))
+            for name, emulator in self._producers.items()
+        }
+
+    def bind(self, name: str, array: NDArray[Any], units: str | None) -> None:
+        """Take over an array of the host; `Coupler.bind` says more."""
+        entry = self._fields[name]
+        units = entry.units if units is None else units
+        self._fields.conversion(entry.name, units, entry.units)
+        binding = Binding(HostArray(name, array, self._cells), units)
+        before = self._bindings.get(entry.name)
+        if before and (before.array.size, before.units) != (binding.array.size, units):
+            raise CouplerError(
+                Status.ARRAY,
+                f"bind: '{name}' was bound with {before.array.size} levels in '{before.units}' and is now bound with "
+                f"{binding.array.size} levels in '{units}'; an array that is bound again keeps both.",
+            )
+        self._bindings[entry.name] = binding
+
+    def reader(
+        self, emulator: ColumnEmulator, wanted: Variable, aggregate: str, windows: dict[str, Window]
+    ) -> tuple[Reader, Conversion]:
+        """Return the reader of an input and the conversion to the units that the emulator wants.
+
+        Raises
+        ------
+        CouplerError
+            FIELD, when nothing gives the field; ARRAY, when its levels do not fit.
+        """
+        entry = self._fields[wanted.name]
+        source, units = self._source(entry, emulator, windows)
+        if source is not None:
+            _check_size(emulator, wanted, source.size)
+            accumulator = windows[emulator.every].accumulator(entry.name, aggregate, source)
+            return partial(_read, accumulator), self._fields.conversion(entry.name, units, wanted.units)
+        if entry.name in self._constants:
+            constant = self._constants[entry.name]
+            return partial(_fill, constant), self._fields.conversion(entry.name, constant.units, wanted.units)
+        if entry.name in DERIVED:
+            units = DERIVED[entry.name][0]
+            return partial(self._derive, entry.name), self._fields.conversion(entry.name, units, wanted.units)
+        raise CouplerError(
+            Status.FIELD,
+            f"the input '{entry.name}' ({entry.long_name}) of the emulator '{emulator.name}' is not bound; bind an "
+            f"array for it (units '{entry.units}' or any that convert), or give one number under 'constants:'.",
+        )
+
+    def _source(
+        self, entry: FieldEntry, emulator: ColumnEmulator | None, windows: dict[str, Window]
+    ) -> tuple[Source | None, str]:
+        """Return the array of a field and its units: an emulator's answers before the host's own values."""
+        producer = self._producers.get(entry.name)
+        if producer is not None and producer is not emulator:
+            if emulator is not None:
+                self._check_order(entry, producer, emulator, windows)
+            return self._held[entry.name], entry.units
+        binding = self._bindings.get(entry.name)
+        return (None, "") if binding is None else (binding.array, binding.units)
+
+    def _check_order(
+        self,
+        entry: FieldEntry,
+        producer: ColumnEmulator,
+        emulator: ColumnEmulator,
+        windows: dict[str, Window],
+    ) -> None:
+        if self._emulators.index(producer) > self._emulators.index(emulator):
+            raise CouplerError(
+                Status.CONFIG,
+                f"the emulator '{emulator.name}' takes '{entry.name}' from '{producer.name}', which runs after it; "
+                f"list '{producer.name}' first.",
+            )
+        if producer.calls > 0:
+            return
+        binding = self._bindings.get(entry.name)
+        if binding is not None:
+            held = self._held[entry.name].view
+            binding.array.read(held)
+            self._fields.conversion(entry.name, binding.units, entry.units).apply(held, held)
+        elif windows[producer.every].alarm.next > windows[emulator.every].alarm.next:
+            raise CouplerError(
+                Status.FIELD,
+                f"the emulator '{emulator.name}' needs '{entry.name}' before '{producer.name}' has computed it for the "
+                "first time; bind an array with its initial values.",
+            )
+
+    def receivers(
+        self, emulator: ColumnEmulator, asked: Collection[str]
+    ) -> tuple[dict[str, tuple[Values, Conversion]], dict[str, tuple[HostArray, Conversion]]]:
+        """Return where the outputs of an emulator go.
+
+        Parameters
+        ----------
+        emulator : ColumnEmulator
+        asked : collection of str
+            Fields that the history or another emulator takes.
+
+        Returns
+        -------
+        held : dict
+            Memory of the plugin and conversion to canonical units, for the outputs that are asked for.
+        hosts : dict
+            The host's array and conversion to its units, for the outputs that are bound.
+
+        Raises
+        ------
+        CouplerError
+            FIELD, when an output goes nowhere.
+        """
+        held: dict[str, tuple[Values, Conversion]] = {}
+        hosts: dict[str, tuple[HostArray, Conversion]] = {}
+        for output in emulator.outputs:
+            entry = self._fields[output.name]
+            binding = self._bindings.get(entry.name)
+            if entry.name in asked:
+                conversion = self._fields.conversion(entry.name, output.units, entry.units)
+                held[output.name] = (self._held[entry.name].view, conversion)
+            if binding is not None:
+                _check_size(emulator, output, binding.array.size)
+                conversion = self._fields.conversion(entry.name, output.units, binding.units)
+                hosts[output.name] = (binding.array, conversion)
+            elif entry.name not in asked:
+                raise CouplerError(
+                    Status.FIELD,
+                    f"the output '{entry.name}' of the emulator '{emulator.name}' goes nowhere; bind an array for it, "
+                    "list it under 'history: fields:', or leave it out of the emulator's 'outputs:'.",
+                )
+        return held, hosts
+
+    def mean(self, name: str, window: Window) -> tuple[Accumulator, Conversion]:
+        """Return the accumulator of a field's mean over a window, and the conversion to canonical units.
+
+        Raises
+        ------
+        CouplerError
+            FIELD, when neither the host nor an emulator gives the field.
+        """
+        entry = self._fields[name]
+        source, units = self._source(entry, None, {})
+        if source is None:
+            raise CouplerError(
+                Status.FIELD,
+                f"the field '{entry.name}' of the history is neither bound by the host nor computed by an emulator; "
+                "bind it or take it off the list.",
+            )
+        conversion = self._fields.conversion(entry.name, units, entry.units)
+        return window.accumulator(entry.name, "mean", source), conversion
+
+    def samples(self, emulator: ColumnEmulator, windows: dict[str, Window]) -> list[Accumulator]:
+        """Return the accumulators that average the answers of an emulator; they take a sample when it has run."""
+        return [
+            accumulator
+            for window in windows.values()
+            for (name, _), accumulator in window.accumulators.items()
+            if self._producers.get(name) is emulator and isinstance(accumulator.source, HeldArray)
+        ]
+
+    def _derive(self, name: str, values: NDArray[Any], begin: int, end: int) -> None:
+        values[:, 0] = DERIVED[name][1](Sun(self._clock, self._cells, begin, end), self._cells)
+
+
+def producers(fields: Fields, emulators: Sequence[ColumnEmulator]) -> dict[str, ColumnEmulator]:
+    """Return which emulator computes each field.
+
+    Raises
+    ------
+    CouplerError
+        CONFIG, when two emulators compute the same field; FIELD, when it is not in the dictionary.
+    """
+    found: dict[str, ColumnEmulator] = {}
+    for emulator in emulators:
+        for output in emulator.outputs:
+            name = fields[output.name].name
+            if name in found:
+                raise CouplerError(
+                    Status.CONFIG,
+                    f"the emulators '{found[name].name}' and '{emulator.name}' both compute '{name}'; choose with "
+                    "'outputs:' which of them gives it.",
+                )
+            found[name] = emulator
+    return found
+
+
+def _check_size(emulator: ColumnEmulator, wanted: Variable | Output, size: int) -> None:
+    if wanted.size != size:
+        raise CouplerError(
+            Status.ARRAY,
+            f"'{wanted.name}' of the emulator '{emulator.name}' has {wanted.size} levels, its array has {size}.",
+        )
+
+
+def _read(accumulator: Accumulator, values: NDArray[Any], begin: int, end: int) -> None:
+    accumulator.read(values)
+
+
+def _fill(constant: Constant, values: NDArray[Any], begin: int, end: int) -> None:
+    values.fill(constant.value)
