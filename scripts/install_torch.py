@@ -69,7 +69,7 @@ def choose_cpu_build(version: str) -> list[str]:
         elif packages:
             return [*options, requirement]
         else:
-            say(f"not there ({reason})")
+            say(f"not offered there, or out of reach ({reason})")
     sys.exit(
         f"torch: no CPU build of torch {version} was found, and a CUDA build of several GB is not installed "
         "unasked. Install torch (>= 2.6, < 3) into your Python yourself, or say where it may come from: "
@@ -92,8 +92,9 @@ def main() -> None:
     else:
         arguments = choose_cpu_build(version)
     say(f"installing {' '.join(arguments)}")
-    # Another build of the same version (cpu, cu130) would otherwise count as installed already.
-    subprocess.run([*PIP, "--force-reinstall", *arguments], check=True)
+    # Another build of the same version (cpu, cu130) would otherwise count as the one that is wanted.
+    replace = ["--force-reinstall"] if present else []
+    sys.exit(subprocess.run([*PIP, *replace, *arguments]).returncode)
 
 
 if __name__ == "__main__":
