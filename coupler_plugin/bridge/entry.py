@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One function for each call of the C header: handles become couplers, exceptions become a status and a sentence.
+
+No exception leaves this file. Each function answers `OK`, which is never 0: cffi gives zeros where Python could not be
+called at all, and that must not look like success. `step` is the only one that a host calls often, and does nothing
+but step.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from coupler_plugin.bridge import arrays, mpi
+from coupler_plugin.config import load_config
+from coupler_plugin.coupler import Coupler
+from coupler_plugin.errors import CouplerError, Status
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+#: `COUPLER_PYTHON_OK` of fortran_bridge/src/internal.h
+OK = 0x600D
+
+logger = logging.getLogger("coupler_plugin")
+
+_ffi: Any = None
+_couplers: dict[int, Coupler] = {}
+_comms: dict[int, MPI.Comm] = {}
+_steps: dict[int, Callable[[], None]] = {}
+_messages: dict[int, str] = {}
+
+
+def connect(ffi: Any) -> None:
+    """Make the functions of this file those that the library calls; its initialisation code does this once."""
+    global _ffi
+    _ffi = ffi
+    for function in (init, set_cells, bind, step, finalize, message):
+        ffi.def_extern(name=f"coupler_python_{function.__name__}")(function)
+
+
+def init(handle: int, config: Any, comm: Any, start: Any, dt: float, abort_on_error: Any) -> int:
+    """Make the coupler `handle`, and say which policy its YAML file asks for."""
+    path = ""
+    try:
+        path = _text(config)
+        own = None if comm == _ffi.NULL else mpi.communicator(comm[0])
+        coupler = Coupler(path, comm=own, start=_text(start), dt=dt)
+        _couplers[handle] = coupler
+        _steps[handle] = coupler.step
+        if own is not None:
+            _comms[handle] = own
+        abort_on_error[0] = coupler.config.on_error == "abort"
+    except BaseException as error:
+        abort_on_error[0] = _aborts(path)
+        return _fail(handle, error)
+    return OK
+
+
+def set_cells(handle: int, ids: Any, lon: Any, lat: Any, area: Any) -> int:
+    """Hand the cells of this rank to the coupler, which copies them."""
+    try:
+        _couplers[handle].set_cells(
+            arrays.view(_ffi, ids, "id"),
+            arrays.view(_ffi, lon, "lon"),
+            arrays.view(_ffi, lat, "lat"),
+            None if area == _ffi.NULL else arrays.view(_ffi, area, "area"),
+        )
+    except BaseException as error:
+        return _fail(handle, error)
+    return OK
+
+
+def bind(handle: int, name: Any, field: Any, units: Any) -> int:
+    """Hand a view of the host's array to the coupler, which keeps it."""
+    try:
+        field_name = _text(name)
+        view = arrays.view(_ffi, field, field_name)
+        _couplers[handle].bind(field_name, view, None if units == _ffi.NULL else _text(units))
+    except BaseException as error:
+        return _fail(handle, error)
+    return OK
+
+
+def step(handle: int) -> int:
+    """Advance the coupler by one step of the host."""
+    try:
+        _steps[handle]()
+    except BaseException as error:
+        return _fail(handle, error, Status.RUN)
+    return OK
+
+
+def finalize(handle: int) -> int:
+    """End the coupler and forget it, whether that goes well or not."""
+    try:
+        del _steps[handle]
+        coupler, comm = _couplers.pop(handle), _comms.pop(handle, None)
+        if comm is not None:
+            mpi.require_running()
+        coupler.finalize()
+        if comm is not None:
+            mpi.release(comm)
+        sys.stdout.flush()  # the host's Python ends without its own end, which would do this
+    except BaseException as error:
+        return _fail(handle, error)
+    return OK
+
+
+def message(handle: int, buffer: Any, length: int) -> int:
+    """Copy the sentence of the last error of a coupler; return the length of the whole."""
+    text = _messages.get(handle, "").encode()
+    if length > 0:
+        part = text[: length - 1]
+        _ffi.memmove(buffer, part + b"\0", len(part) + 1)
+    return len(text)
+
+
+def _text(string: Any) -> str:
+    return str(_ffi.string(string), encoding="utf-8", errors="surrogateescape").strip()
+
+
+def _aborts(path: str) -> bool:
+    """Return whether a YAML file asks for the end of the job; one that cannot be read asks for nothing."""
+    try:
+        return load_config(path)[0].on_error == "abort"
+    except CouplerError:
+        return False
+
+
+def _fail(handle: int, error: BaseException, otherwise: Status = Status.INTERNAL) -> int:
+    """Keep the sentence of an error for the host and return its status; log the traceback of an unexpected one."""
+    if isinstance(error, CouplerError):
+        status, sentence = error.status, str(error)
+        logger.debug("%s", sentence, exc_info=error)
+    else:
+        status, sentence = otherwise, f"{type(error).__name__}: {error} (the traceback is in the log)."
+        logger.error("an unexpected exception in coupler %d:", handle, exc_info=error)
+    _messages[handle] = sentence
+    return int(status)

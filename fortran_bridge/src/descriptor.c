@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file descriptor.c
+ * Reads the C descriptors of Fortran arrays (ISO_Fortran_binding.h): type, rank, extents and strides, never the data.
+ *
+ * It belongs to the Fortran module and must be compiled with the C compiler that goes with the Fortran compiler of the
+ * host, because each compiler has descriptors of its own.
+ */
+#include <ISO_Fortran_binding.h>
+
+#include "coupler_plugin.h"
+
+#ifdef __GNUC__
+#pragma GCC visibility push(hidden)
+#endif
+
+int coupler_set_cells_descriptor(int handle, const CFI_cdesc_t *id, const CFI_cdesc_t *lon, const CFI_cdesc_t *lat,
+                                 const CFI_cdesc_t *area);
+int coupler_bind_descriptor(int handle, const char *name, const CFI_cdesc_t *field, const char *units);
+
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
+
+/* 0 for a kind that no field can have; the plugin then says so. */
+static int type_of(CFI_type_t type)
+{
+    if (type == CFI_type_float) return COUPLER_REAL32;
+    if (type == CFI_type_double) return COUPLER_REAL64;
+    if (type == CFI_type_int32_t) return COUPLER_INT32;
+    if (type == CFI_type_int64_t) return COUPLER_INT64;
+    return 0;
+}
+
+static coupler_array describe(const CFI_cdesc_t *descriptor)
+{
+    coupler_array array = {.data = descriptor->base_addr, .type = type_of(descriptor->type), .rank = descriptor->rank};
+
+    for (int i = 0; i < array.rank && i < 7; i++) {
+        array.extent[i] = descriptor->dim[i].extent;
+        array.stride[i] = descriptor->dim[i].sm;
+    }
+    return array;
+}
+
+int coupler_set_cells_descriptor(int handle, const CFI_cdesc_t *id, const CFI_cdesc_t *lon, const CFI_cdesc_t *lat,
+                                 const CFI_cdesc_t *area)
+{
+    coupler_array ids = describe(id), longitudes = describe(lon), latitudes = describe(lat), areas = {0};
+
+    if (area) areas = describe(area);
+    return coupler_set_cells(handle, &ids, &longitudes, &latitudes, area ? &areas : 0);
+}
+
+int coupler_bind_descriptor(int handle, const char *name, const CFI_cdesc_t *field, const char *units)
+{
+    coupler_array array = describe(field);
+
+    return coupler_bind(handle, name, &array, units);
+}

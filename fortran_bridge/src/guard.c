@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file guard.c
+ * The host's floating-point environment and OpenMP threads, put aside during a call and given back after it.
+ *
+ * Hosts are run with traps (-ffpe-trap), with directed rounding or with subnormals flushed to zero; numpy and torch
+ * divide by zero on purpose and must answer alike in every host. Both set the number of OpenMP threads of the calling
+ * thread, which is the host's own setting too wherever the two share one OpenMP library.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fenv.h>
+#include <pthread.h>
+
+#include "internal.h"
+
+static int (*get_max_threads)(void);
+static void (*set_num_threads)(int);
+static pthread_once_t openmp_once = PTHREAD_ONCE_INIT;
+
+/* Looked up before Python starts: what is found now is the host's own OpenMP, not a copy that torch brings along. */
+static void find_openmp(void)
+{
+    *(void **)&get_max_threads = dlsym(RTLD_DEFAULT, "omp_get_max_threads");
+    *(void **)&set_num_threads = dlsym(RTLD_DEFAULT, "omp_set_num_threads");
+}
+
+void coupler_guard_enter(coupler_guard *guard, int threads)
+{
+    fegetenv(&guard->floating_point);
+    fesetenv(FE_DFL_ENV);
+    pthread_once(&openmp_once, find_openmp);
+    guard->threads = 0;
+    if (get_max_threads && set_num_threads) {
+        guard->threads = get_max_threads();
+        if (threads > 0 && threads != guard->threads) set_num_threads(threads);
+    }
+}
+
+int coupler_guard_leave(const coupler_guard *guard)
+{
+    int threads = 0;
+
+    if (guard->threads > 0) {
+        threads = get_max_threads();
+        if (threads != guard->threads) set_num_threads(guard->threads);
+    }
+    fesetenv(&guard->floating_point);
+    return threads;
+}
