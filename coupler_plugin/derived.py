@@ -65,14 +65,15 @@ class Sun:
         first = (first + np.pi) % (2 * np.pi) - np.pi
         last = first + length / _DAY * 2 * np.pi
         total: Values = _integral(a, b, first, last, half) + _integral(a, b, first - 2 * np.pi, last - 2 * np.pi, half)
-        mean = np.maximum(total, 0.0) / (last - first)
-        return mean
+        part: Values = np.maximum(total, 0.0) / (last - first)
+        return part
 
 
 def _integral(a: Values, b: Values, first: Values, last: Values, half: Values) -> Values:
     """Return the integral of a + b cos(h) over the part of [first, last] between sunrise and sunset."""
     first, last = np.clip(first, -half, half), np.clip(last, -half, half)
-    return a * (last - first) + b * (np.sin(last) - np.sin(first))
+    integral: Values = a * (last - first) + b * (np.sin(last) - np.sin(first))
+    return integral
 
 
 Derived = Callable[[Sun, Cells], Values | float]

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`coupler-plugin inspect FILE`: what an emulator file says about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from coupler_plugin.emulator.load import EmulatorFile, load
+from coupler_plugin.emulator.manifest import Input, Output, Variable
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
+def inspect(files: tuple[Path, ...], as_json: bool) -> None:
+    """Print the manifest inside emulator FILES."""
+    console = Console()
+    for path in files:
+        emulator = load(path)
+        if as_json:
+            click.echo(emulator.manifest.model_dump_json(indent=1, exclude_none=True))
+        else:
+            _print(console, emulator)
+
+
+def _print(console: Console, emulator: EmulatorFile) -> None:
+    manifest = emulator.manifest
+    window = f", sees the last {manifest.window.length} steps" if manifest.window else ""
+    console.print(f"[bold]{manifest.name}[/] {manifest.version}: {manifest.description}", highlight=False)
+    facts = {
+        "file": f"{emulator.path} ({emulator.path.stat().st_size / 1024:.0f} KiB)",
+        "sha256": emulator.sha256,
+        "time step": f"{manifest.every}{window}",
+        "state": ", ".join(f"{entry.name} ({entry.size})" for entry in manifest.state),
+        "source": manifest.source,
+        "license": manifest.license,
+        "attribution": manifest.attribution,
+        "training": "; ".join(f"{key}: {value}" for key, value in manifest.training.items()),
+    }
+    for name, text in facts.items():
+        if text:
+            console.print(f"  {name:<12} {text}", highlight=False, markup=False, soft_wrap=True)
+    for title, entries in (("inputs", manifest.inputs), ("static", manifest.static), ("outputs", manifest.outputs)):
+        if entries:
+            console.print(_variables(title, entries))
+    for title, scores in manifest.scores.items():
+        if isinstance(scores, dict) and scores:
+            console.print(_scores(title.replace("_", " "), scores))
+
+
+def _variables(title: str, entries: Sequence[Variable]) -> Table:
+    columns = ("name", "units", "how", "valid range", "in training (min, mean, max)")
+    table = Table(*columns, title=title, title_justify="left")
+    for entry in entries:
+        how = str(entry.aggregate) if isinstance(entry, Input) else ""
+        if isinstance(entry, Output) and entry.closure:
+            how = " ".join(f"{factor:+g} {term}" for term, factor in entry.closure.items())
+        statistics = entry.statistics if isinstance(entry, Input) else None
+        table.add_row(
+            entry.name + (f" ({entry.size})" if entry.size > 1 else ""),
+            entry.units,
+            how,
+            "{:g} to {:g}".format(*entry.valid_range) if entry.valid_range else "",
+            f"{statistics.min:.4g}, {statistics.mean:.4g}, {statistics.max:.4g}" if statistics else "",
+        )
+    return table
+
+
+def _scores(title: str, scores: dict[str, Any]) -> Table:
+    """Return a table of the scores of each output with its baselines below it."""
+    metrics = sorted({metric for entry in scores.values() for metric in _numbers(entry)})
+    table = Table("output", "model", *metrics, title=f"scores: {title}", title_justify="left")
+    for output, entry in scores.items():
+        models = {"this emulator": entry, **(entry.get("baselines", {}) if isinstance(entry, dict) else {})}
+        for model, values in models.items():
+            numbers = _numbers(values)
+            cells = [f"{numbers[metric]:.3g}" if metric in numbers else "" for metric in metrics]
+            table.add_row(output if model == "this emulator" else "", model.replace("_", " "), *cells)
+    return table
+
+
+def _numbers(entry: Any) -> dict[str, float]:
+    return {k: v for k, v in entry.items() if isinstance(v, int | float)} if isinstance(entry, dict) else {}
