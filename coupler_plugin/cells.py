@@ -164,10 +164,12 @@ class HostArray:
 
     def write(self, values: NDArray[Any]) -> None:
         """Copy `values`, shape (n, size), into the host's places of the cells and into no other."""
-        if self._cells.places is None:
-            np.copyto(self.view, values.reshape(self.view.shape), casting="same_kind")
-        else:
+        if self._cells.places is not None:
             self.view[self._cells.mask] = values
+        elif self._stage is None:
+            np.copyto(self._flat, values, casting="same_kind")
+        else:
+            np.copyto(self.view, values.reshape(self.view.shape), casting="same_kind")
 
 
 class HeldArray:

@@ -49,7 +49,8 @@ def load(path: Path, comm: MPI.Comm | None = None) -> EmulatorFile:
     data = together(comm, lambda: _read(path) if rank_of(comm) == 0 else b"")
     if comm is not None:
         data = comm.bcast(data, root=0)
-    return together(comm, lambda: _load(path, data))
+    with torch.inference_mode():  # parameters made here carry nothing of autograd into a step
+        return together(comm, lambda: _load(path, data))
 
 
 def _read(path: Path) -> bytes:
