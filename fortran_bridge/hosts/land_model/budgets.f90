@@ -55,15 +55,13 @@ contains
       class(budgets_t), intent(out) :: self
       type(land_t), intent(in) :: land
 
-      self%water_at_start = stored_water(land)
-      self%energy_at_start = stored_energy(land)
-      self%precipitation = 0.0_wp*self%water_at_start
-      self%evapotranspiration = self%precipitation
-      self%runoff = self%precipitation
-      self%net_radiation = self%precipitation
-      self%sensible = self%precipitation
-      self%latent = self%precipitation
-      self%snowfall = self%precipitation
+      integer :: n
+
+      n = size(land%snw)
+      allocate (self%precipitation(n), self%evapotranspiration(n), self%runoff(n), self%net_radiation(n), &
+         self%sensible(n), self%latent(n), self%snowfall(n), source=0.0_wp)
+      allocate (self%water_at_start(n), source=stored_water(land))
+      allocate (self%energy_at_start(n), source=stored_energy(land))
    end subroutine start
 
    subroutine add(self, air, land)

@@ -89,6 +89,7 @@ contains
       type(forcing_t), intent(in) :: source
       type(cells_t), intent(in) :: owned
       integer, intent(in) :: day
+      real(wp) :: temperature(steps_per_day)
       integer :: cell, today
 
       today = day_of_year(day)
@@ -108,9 +109,10 @@ contains
       end if
       do cell = 1, owned%count
          self%rsds(cell, :) = hourly_shortwave(self%today%rsds(cell), owned%lon(cell), owned%lat(cell), today)
-         self%tas(cell, :) = hourly_temperature(self%yesterday%tas(cell), self%today%tas(cell), &
-            self%tomorrow%tas(cell), daily_range(self%today%rsds(cell), owned%lat(cell), today), owned%lon(cell))
-         self%rlds(cell, :) = hourly_longwave(self%today%rlds(cell), self%tas(cell, :))
+         temperature = hourly_temperature(self%yesterday%tas(cell), self%today%tas(cell), self%tomorrow%tas(cell), &
+            daily_range(self%today%rsds(cell), owned%lat(cell), today), owned%lon(cell))
+         self%tas(cell, :) = temperature
+         self%rlds(cell, :) = hourly_longwave(self%today%rlds(cell), temperature)
          self%pr(cell, :) = hourly_precipitation(self%today%pr(cell), spell_start(owned%id(cell), today))
       end do
    end subroutine read_day

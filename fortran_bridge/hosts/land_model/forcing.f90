@@ -88,10 +88,10 @@ contains
       self%place = owned%id - (self%first_row - 1)*owned%n_lon
       call check(nf90_open(path, nf90_nowrite, self%file), 'opening the forcing '//path)
       do i = 1, variable_count
-         associate (variable => self%variables(i), name => trim(names(i)))
-            call check(nf90_inq_varid(self%file, name, variable%id), 'looking for '//name//' in '//path)
-            call check(nf90_get_att(self%file, variable%id, 'scale_factor', variable%scale), 'unpacking '//name)
-            call check(nf90_get_att(self%file, variable%id, 'add_offset', variable%offset), 'unpacking '//name)
+         associate (variable => self%variables(i))
+            call check(nf90_inq_varid(self%file, trim(names(i)), variable%id), 'looking for '//names(i)//' in '//path)
+            call check(nf90_get_att(self%file, variable%id, 'scale_factor', variable%scale), 'unpacking '//names(i))
+            call check(nf90_get_att(self%file, variable%id, 'add_offset', variable%offset), 'unpacking '//names(i))
          end associate
       end do
    end subroutine open_forcing
@@ -117,8 +117,7 @@ contains
       type(climate_t) :: climate
       integer :: day
 
-      climate%tas = 0.0_wp*self%place
-      climate%pr = climate%tas
+      allocate (climate%tas(size(self%place)), climate%pr(size(self%place)), source=0.0_wp)
       do day = 1, days_per_year
          climate%tas = climate%tas + self%read_variable(1, day)/days_per_year
          climate%pr = climate%pr + self%read_variable(7, day)/days_per_year

@@ -4,7 +4,7 @@ module land_state
    use cells, only: cells_t
    use constants, only: freezing_point, latent_heat_fusion, wp
    use soil_heat, only: heat_content
-   use soil_water, only: field_capacity_store
+   use soil_water, only: field_capacity_root, field_capacity_top
    implicit none
    private
    public :: land_t, new_land, stored_water, stored_energy
@@ -74,33 +74,24 @@ contains
       real(wp), intent(in) :: first_temperature(:)
          !! Air temperature of the first hour [K].
       type(land_t) :: land
-      real(wp) :: zero(owned%count)
+      integer :: n
 
-      zero = 0.0_wp
-      land%lai = zero
-      land%canopy_water = zero
-      land%snw = merge(ice_sheet, zero, owned%ice)
-      call field_capacity_store(land%soil_water_top, land%soil_water_root, owned%ice)
-      land%skin_temperature = first_temperature
-      land%soil_temperature_top = annual_temperature
-      land%soil_temperature_deep = annual_temperature
+      n = owned%count
+      allocate (land%lai(n), land%canopy_water(n), land%snw(n), land%mrso(n), land%evspsbl(n), land%transpiration(n), &
+         land%mrro(n), land%snm(n), land%rss(n), land%rls(n), land%hfls(n), land%hfss(n), land%hfds(n), land%gpp(n), &
+         land%reco(n), land%nee(n), source=0.0_wp)
+      allocate (land%skin_temperature(n), source=first_temperature)
+      allocate (land%soil_temperature_top(n), land%soil_temperature_deep(n), source=annual_temperature)
+      allocate (land%soil_water_top(n), source=field_capacity_top)
+      allocate (land%soil_water_root(n), source=field_capacity_root)
       where (owned%ice)
+         land%snw = ice_sheet
          land%soil_temperature_top = min(annual_temperature, freezing_point)
          land%soil_temperature_deep = land%soil_temperature_top
+         land%soil_water_top = 0.0_wp
+         land%soil_water_root = 0.0_wp
       end where
       land%mrso = land%soil_water_top + land%soil_water_root
-      land%evspsbl = zero
-      land%transpiration = zero
-      land%mrro = zero
-      land%snm = zero
-      land%rss = zero
-      land%rls = zero
-      land%hfls = zero
-      land%hfss = zero
-      land%hfds = zero
-      land%gpp = zero
-      land%reco = zero
-      land%nee = zero
    end function new_land
 
    pure function stored_water(land) result(water)

@@ -3,23 +3,24 @@
 !!
 !! Rank 0 writes; it receives one block of cells of one field at a time, so it never holds a global field either.
 module result_means
-   use, intrinsic :: iso_fortran_env, only: int32
    use mpi_f08, only: mpi_double_precision, mpi_integer, mpi_recv, mpi_send, mpi_status_ignore
    use netcdf, only: nf90_clobber, nf90_close, nf90_create, nf90_def_dim, nf90_def_var, nf90_double, nf90_enddef, &
       nf90_global, nf90_int, nf90_netcdf4, nf90_put_att, nf90_put_var
    use cells, only: cells_t
    use constants, only: wp
    use netcdf_status, only: check
-   use parallel, only: parallel_t
+   use parallel, only: parallel_t, stop_all
    implicit none
    private
    public :: result_means_t
 
+   integer, parameter :: most_fields = 40
+
    type :: field_t
       !! A field of the model and its mean.
-      character(len=:), allocatable :: name
-      character(len=:), allocatable :: standard_name
-      character(len=:), allocatable :: units
+      character(len=32) :: name
+      character(len=64) :: standard_name
+      character(len=16) :: units
       logical :: averaged = .true.
          !! Mean over the result period; otherwise the value at the end of the run.
       real(wp), pointer :: values(:) => null()
@@ -28,7 +29,8 @@ module result_means
 
    type :: result_means_t
       private
-      type(field_t), allocatable :: fields(:)
+      type(field_t) :: fields(most_fields)
+      integer :: count = 0
       integer :: steps = 0
    contains
       procedure :: include => include_field
@@ -50,16 +52,17 @@ contains
          !! Read at every step of the result period.
       logical, intent(in), optional :: final
          !! Take the value at the end of the run instead of the mean.
-      type(field_t) :: field
 
-      field%name = name
-      field%standard_name = standard_name
-      field%units = units
-      field%values => values
-      field%total = 0.0_wp*values
-      if (present(final)) field%averaged = .not. final
-      if (.not. allocated(self%fields)) allocate (self%fields(0))
-      self%fields = [self%fields, field]
+      if (self%count == most_fields) call stop_all('there is no room for the field '//name//' in result_means.')
+      self%count = self%count + 1
+      associate (field => self%fields(self%count))
+         field%name = name
+         field%standard_name = standard_name
+         field%units = units
+         field%values => values
+         allocate (field%total(size(values)), source=0.0_wp)
+         if (present(final)) field%averaged = .not. final
+      end associate
    end subroutine include_field
 
    subroutine add(self)
@@ -67,7 +70,7 @@ contains
       class(result_means_t), intent(inout) :: self
       integer :: i
 
-      do i = 1, size(self%fields)
+      do i = 1, self%count
          self%fields(i)%total = self%fields(i)%total + self%fields(i)%values
       end do
       self%steps = self%steps + 1
@@ -81,7 +84,7 @@ contains
          !! First and last day of the result period.
       type(cells_t), intent(in) :: owned
       type(parallel_t), intent(in) :: ranks
-      integer :: file, dimension, id, lon, lat, area, i, variables(size(self%fields))
+      integer :: file, dimension, id, lon, lat, area, i, variables(self%count)
 
       if (ranks%rank == 0) then
          call check(nf90_create(path, ior(nf90_netcdf4, nf90_clobber), file), 'creating '//path)
@@ -94,12 +97,14 @@ contains
          lon = defined('lon', 'longitude', 'degrees_east', 'longitude', nf90_double)
          lat = defined('lat', 'latitude', 'degrees_north', 'latitude', nf90_double)
          area = defined('cell_area', 'cell_area', 'm2', 'land area of the cell', nf90_double)
-         do i = 1, size(self%fields)
+         do i = 1, self%count
             associate (field => self%fields(i))
-               if (index(field%standard_name, ' ') == 0) then
-                  variables(i) = defined(field%name, field%standard_name, field%units, '', nf90_double)
+               if (index(trim(field%standard_name), ' ') == 0) then
+                  variables(i) = defined(trim(field%name), trim(field%standard_name), trim(field%units), '', &
+                     nf90_double)
                else
-                  variables(i) = defined(field%name, '', field%units, field%standard_name, nf90_double)
+                  variables(i) = defined(trim(field%name), '', trim(field%units), trim(field%standard_name), &
+                     nf90_double)
                end if
                call check(nf90_put_att(file, variables(i), 'coordinates', 'lat lon'), path)
                call check(nf90_put_att(file, variables(i), 'cell_measures', 'area: cell_area'), path)
@@ -113,7 +118,7 @@ contains
       call write_cells(lon, owned%lon)
       call write_cells(lat, owned%lat)
       call write_cells(area, owned%area)
-      do i = 1, size(self%fields)
+      do i = 1, self%count
          associate (field => self%fields(i))
             if (field%averaged) then
                call write_cells(variables(i), field%total/self%steps)
@@ -126,15 +131,15 @@ contains
 
    contains
 
-      integer function defined(name, standard_name, units, long_name, type)
+      integer function defined(name, standard_name, units, long_name, type) result(variable)
          !! Define a variable over the cells.
          character(len=*), intent(in) :: name, standard_name, units, long_name
          integer, intent(in) :: type
 
-         call check(nf90_def_var(file, name, type, [dimension], defined), 'defining '//name//' in '//path)
-         if (standard_name /= '') call check(nf90_put_att(file, defined, 'standard_name', standard_name), path)
-         if (long_name /= '') call check(nf90_put_att(file, defined, 'long_name', long_name), path)
-         call check(nf90_put_att(file, defined, 'units', units), path)
+         call check(nf90_def_var(file, name, type, [dimension], variable), 'defining '//name//' in '//path)
+         if (standard_name /= '') call check(nf90_put_att(file, variable, 'standard_name', standard_name), path)
+         if (long_name /= '') call check(nf90_put_att(file, variable, 'long_name', long_name), path)
+         call check(nf90_put_att(file, variable, 'units', units), path)
       end function defined
 
       subroutine write_cells(variable, values)

@@ -6,8 +6,8 @@ module soil_water
    use constants, only: timestep, wp
    implicit none
    private
-   public :: field_capacity_store, available_to_roots, available_to_surface, root_stress, wetness_top, wet_soil, &
-      capacity_top, capacity_root
+   public :: available_to_roots, available_to_surface, root_stress, wetness_top, wet_soil, &
+      field_capacity_top, field_capacity_root
 
    real(wp), parameter :: water_density = 1000.0_wp
       !! [kg m-3]
@@ -24,6 +24,10 @@ module soil_water
    real(wp), parameter :: conductivity_exponent = 2.0_wp*exponent_b + 3.0_wp
    real(wp), parameter :: field_capacity = 0.30_wp
       !! Water content below which drainage is slow [1].
+   real(wp), parameter :: field_capacity_top = field_capacity*depth_top*water_density
+      !! [kg m-2]
+   real(wp), parameter :: field_capacity_root = field_capacity*depth_root*water_density
+      !! [kg m-2]
    real(wp), parameter :: unstressed = 0.26_wp
       !! Water content above which plants transpire freely [1].
    real(wp), parameter :: wilting_point = 0.12_wp
@@ -40,16 +44,6 @@ module soil_water
       !! How unevenly a grid cell fills (Duemenil and Todini 1992) [1].
 
 contains
-
-   subroutine field_capacity_store(top, root, sealed)
-      !! Stores at field capacity [kg m-2]; none under ice.
-      real(wp), allocatable, intent(out) :: top(:)
-      real(wp), allocatable, intent(out) :: root(:)
-      logical, intent(in) :: sealed(:)
-
-      top = merge(0.0_wp, field_capacity*depth_top*water_density, sealed)
-      root = merge(0.0_wp, field_capacity*depth_root*water_density, sealed)
-   end subroutine field_capacity_store
 
    elemental real(wp) function wetness_top(top)
       !! Saturation of the upper layer [1].
