@@ -28,6 +28,9 @@ class Source(Protocol):
     def pack(self, array: NDArray[Any]) -> NDArray[Any]:
         """Return the cells' part, shape (n, size), of an array in the layout of `view`."""
 
+    def unpack(self, values: NDArray[Any], array: NDArray[Any]) -> None:
+        """Put values of shape (n, size) into an array in the layout of `view`."""
+
     def read(self, values: NDArray[Any]) -> None:
         """Copy the cells' values as they are now into `values`, shape (n, size)."""
 
@@ -71,6 +74,16 @@ class Accumulator:
             np.divide(self.source.pack(self._buffer), self.count, out=values)
         else:
             np.copyto(values, self.source.pack(self._buffer))
+
+    def recall(self) -> NDArray[np.float64] | None:
+        """Return what the window holds so far, shape (n, size); None for one that holds nothing."""
+        return None if self._buffer is None or self.count == 0 else self.source.pack(self._buffer)
+
+    def restore(self, count: int, values: NDArray[np.float64]) -> None:
+        """Go on with a window that was recalled after `count` samples."""
+        assert self._buffer is not None
+        self.count = count
+        self.source.unpack(values, self._buffer)
 
     def reset(self) -> None:
         """Begin the next window."""

@@ -155,6 +155,10 @@ class HostArray:
         flat = array.reshape(-1, self.size)
         return flat if self._cells.places is None else flat[self._cells.places]
 
+    def unpack(self, values: NDArray[Any], array: NDArray[Any]) -> None:
+        """Put values of shape (n, size) into the cells' places of an array in the layout of `view`."""
+        array[self._cells.mask] = values
+
     def read(self, values: NDArray[Any]) -> None:
         """Copy the cells' values of the host into `values`, shape (n, size)."""
         if self._stage is not None:
@@ -188,6 +192,10 @@ class HeldArray:
     def pack(self, array: NDArray[Any]) -> NDArray[Any]:
         """Return `array` itself: it is packed already."""
         return array
+
+    def unpack(self, values: NDArray[Any], array: NDArray[Any]) -> None:
+        """Copy `values` into an array of the same shape."""
+        np.copyto(array, values)
 
     def read(self, values: NDArray[Any]) -> None:
         """Copy the values into `values`, shape (n, size)."""

@@ -121,6 +121,10 @@ class Clock:
         """Return the date of a time in microseconds since 0001-01-01."""
         return cftime.num2date(micro, self.units, calendar=self.calendar)
 
+    def stamp(self, micro: int) -> str:
+        """Return a time as file names have it: ``YYYY-MM-DD-SSSSS``, with the seconds of the day."""
+        return f"{self.date(micro).strftime('%Y-%m-%d')}-{micro % (86_400 * _MICRO) // _MICRO:05d}"
+
     def year_phase(self, micro: int) -> float:
         """Return the share of its year that has passed at a time, in [0, 1)."""
         date = self.date(micro)

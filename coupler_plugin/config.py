@@ -72,6 +72,19 @@ class HistorySection(_Section):
         return value if value is None else str(value)  # YAML reads 2001-01-01 as a date
 
 
+class RestartSection(_Section):
+    """Restart files: what the coupler remembers, so that a run in two parts gives the bits of one."""
+
+    name: str = Field("coupler", pattern=r"^[A-Za-z0-9_-]+$", description="first part of the files' names")
+    dir: Path = Field(Path("restart"), description="folder of the restart files, relative to the coupling file")
+    every: IntervalText | None = Field(None, description="when they are written; default: only when the host asks")
+    keep: int = Field(2, ge=1, description="restarts that stay; older ones are removed")
+    read: Literal["auto", "required", "never"] = Field(
+        "auto", description="read the restart of the run's start: if there is one, in any case, or never"
+    )
+    accept: list[Literal["model", "block"]] = Field([], description="differences to the restart that are meant")
+
+
 class Config(_Section):
     """A coupling file."""
 
@@ -82,6 +95,7 @@ class Config(_Section):
     constants: dict[str, str] = Field({}, description="inputs that are one number everywhere, such as co2: 370 ppm")
     fields: list[FieldEntry] = Field([], description="entries that are added to the field dictionary")
     history: HistorySection | None = None
+    restart: RestartSection | None = None
     report: Path | None = Field(None, description="JSON file of times and counts, written at finalize")
 
     @field_validator("calendar")
@@ -170,10 +184,17 @@ def parse_config(text: str, path: Path) -> Config:
 
 
 def _resolve(config: Config, folder: Path) -> Config:
-    emulators = [entry.model_copy(update={"model": folder / entry.model}) for entry in config.emulators]
-    history = config.history and config.history.model_copy(update={"file": folder / config.history.file})
-    report = config.report and folder / config.report
-    return config.model_copy(update={"emulators": emulators, "history": history, "report": report})
+    """Return the configuration with its paths taken from the folder of the coupling file."""
+    update: dict[str, Any] = {
+        "emulators": [entry.model_copy(update={"model": folder / entry.model}) for entry in config.emulators]
+    }
+    if config.history:
+        update["history"] = config.history.model_copy(update={"file": folder / config.history.file})
+    if config.restart:
+        update["restart"] = config.restart.model_copy(update={"dir": folder / config.restart.dir})
+    if config.report:
+        update["report"] = folder / config.report
+    return config.model_copy(update=update)
 
 
 def _sentence(problem: Any, root: yaml.Node | None, path: Path) -> str:
@@ -209,6 +230,7 @@ def _keys_of(keys: list[Any]) -> list[str]:
     models: dict[str, type[BaseModel]] = {
         "emulators": EmulatorSection,
         "history": HistorySection,
+        "restart": RestartSection,
         "fields": FieldEntry,
     }
     model = models[str(keys[0])] if keys else Config

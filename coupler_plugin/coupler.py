@@ -20,14 +20,16 @@ from coupler_plugin import report
 from coupler_plugin.accumulate import Accumulator
 from coupler_plugin.cells import Cells, HostArray
 from coupler_plugin.clock import Alarm, Clock
-from coupler_plugin.config import Config, load_config, parse_constant
+from coupler_plugin.config import Config, RestartSection, load_config, parse_constant
 from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.emulator.load import load
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.exchange import Exchange, Window, producers
 from coupler_plugin.fields import Conversion, Fields
 from coupler_plugin.history import History
+from coupler_plugin.memory import check_fit, recall, restore
 from coupler_plugin.parallel import together
+from coupler_plugin.restart import Memory, RestartFiles
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -82,6 +84,12 @@ class Coupler:
             self._windows.setdefault(self.config.history.every, Window(Alarm(self.clock, self.config.history.every)))
             if self.config.history.from_:
                 self._history_from = self.clock.parse(self.config.history.from_)
+        self._restart: RestartFiles | None = None
+        self._restart_alarm: Alarm | None = None
+        if self.config.restart and self.config.restart.every:
+            self._restart_alarm = Alarm(self.clock, self.config.restart.every)
+        #: the restart that this run went on from: its time, or None
+        self.restarted_from: str | None = None
         self._is_prepared = self._is_finalized = False
 
     def set_cells(self, ids: ArrayLike, lon: ArrayLike, lat: ArrayLike, area: ArrayLike | None = None) -> None:
@@ -135,6 +143,13 @@ class Coupler:
             self._ring()
         seconds["step"] += perf_counter() - began
 
+    def write_restart(self) -> None:
+        """Write a restart of the present time, whatever its alarm says; a collective call."""
+        self._expect("write_restart", self._is_prepared, "take a step before it")
+        self._expect("write_restart", self._restart is not None, "the coupling file has no section 'restart:'")
+        assert self._restart
+        self._restart.write(self.clock.stamp(self.clock.now), recall(self.clock, self.emulators, self._windows))
+
     def finalize(self) -> None:
         """End the run: close the history file and write the report; a collective call."""
         self._expect("finalize", True, "")
@@ -170,7 +185,10 @@ class Coupler:
     def _prepare(self) -> None:
         self._expect("step", self.cells is not None, "call set_cells and bind before the first step")
         together(self.comm, self._prepare_emulators)
+        memory = self._read_restart(self.config.restart) if self.config.restart else None
         together(self.comm, self._connect)
+        if memory:
+            restore(memory, self.emulators, self._windows)
         if self.config.history:
             self._open_history(self.config.history.file)
         self._is_prepared = True
@@ -206,7 +224,7 @@ class Coupler:
             for accumulator in window.accumulators.values()
             if isinstance(accumulator.source, HostArray) and accumulator.aggregate != "last"
         ]
-        self._next_alarm = min((window.alarm.next for window in windows.values()), default=_NEVER)
+        self._next_alarm = self._soonest()
 
     def _open_history(self, path: Path) -> None:
         assert self.cells is not None
@@ -219,7 +237,20 @@ class Coupler:
             "coupling_file": self._text,
         }
         fields = {name: (self.fields[name], mean.source.size) for name, (mean, _) in self._means.items()}
-        self._history = History(path, fields, self.cells, self.clock, provenance, self.comm)
+        resume = self.restarted_from is not None
+        self._history = History(path, fields, self.cells, self.clock, provenance, self.comm, resume)
+
+    def _read_restart(self, section: RestartSection) -> Memory | None:
+        """Return what the run goes on from, if there is a restart of its start."""
+        assert self.cells is not None
+        self._restart = RestartFiles(section.dir, section.name, section.keep, self.cells, self.comm)
+        stamp = self.clock.stamp(self.clock.start)
+        if section.read == "never" or not (self._restart.exists(stamp) or section.read == "required"):
+            return None
+        memory = self._restart.read(stamp)
+        together(self.comm, lambda: check_fit(memory.facts, self.clock, self.emulators, section.accept))
+        self.restarted_from = stamp
+        return memory
 
     # --- when an alarm rings ------------------------------------------------------------------------------------
 
@@ -235,7 +266,15 @@ class Coupler:
         for window in self._windows.values():
             if window.alarm.next <= now:
                 window.finish()
-        self._next_alarm = min(window.alarm.next for window in self._windows.values())
+        if self._restart_alarm and self._restart_alarm.rings():
+            self._restart_alarm.reset()
+            self.write_restart()
+        self._next_alarm = self._soonest()
+
+    def _soonest(self) -> int:
+        """Return the next moment at which something is due."""
+        alarms = [window.alarm for window in self._windows.values()]
+        return min((alarm.next for alarm in (*alarms, self._restart_alarm) if alarm), default=_NEVER)
 
     def _run(self, scheduled: Scheduled) -> None:
         try:

@@ -7,7 +7,7 @@ coupling file, or from the clock and the sun, in this order.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -37,6 +37,20 @@ class Window:
         found = self.accumulators.setdefault((name, aggregate), Accumulator(aggregate, source))
         found.source = source
         return found
+
+    def recall(self) -> tuple[dict[str, Any], dict[str, Values]]:
+        """Return when the window began, the samples of each accumulator, and what they hold."""
+        counts = {f"{name}.{aggregate}": found.count for (name, aggregate), found in self.accumulators.items()}
+        held = {f"{name}.{aggregate}": found.recall() for (name, aggregate), found in self.accumulators.items()}
+        return {"begin": self.alarm.last, "counts": counts}, {k: v for k, v in held.items() if v is not None}
+
+    def restore(self, facts: Mapping[str, Any], arrays: Mapping[str, Values]) -> None:
+        """Go on with a window that was recalled."""
+        self.alarm.last = facts["begin"]
+        for (name, aggregate), accumulator in self.accumulators.items():
+            key = f"{name}.{aggregate}"
+            if key in arrays:
+                accumulator.restore(facts["counts"][key], arrays[key])
 
     def finish(self) -> None:
         """Begin the next window."""

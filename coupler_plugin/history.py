@@ -7,7 +7,7 @@ host that stops without finalize keeps what was written.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,12 @@ from coupler_plugin.cells import Cells, Values
 from coupler_plugin.clock import Clock
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.fields import FieldEntry
-from coupler_plugin.parallel import Gather, together
+from coupler_plugin.parallel import Gather, broadcast, together
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+_DAY = 86_400_000_000  # microseconds
 _FILL = np.float32(1.0e20)
 
 
@@ -39,6 +40,8 @@ class History:
     provenance : mapping of str to str
         Global attributes: what made the file.
     comm : mpi4py.MPI.Comm or None
+    resume : bool
+        Go on with a file that an earlier part of the run wrote, after the last record that ended by the clock's start.
 
     Raises
     ------
@@ -54,6 +57,7 @@ class History:
         clock: Clock,
         provenance: Mapping[str, str],
         comm: MPI.Comm | None,
+        resume: bool = False,
     ) -> None:
         self._path = path
         self._clock = clock
@@ -62,7 +66,12 @@ class History:
         self.records = 0
         coordinates = {"lon": cells.lon, "lat": cells.lat} | ({} if cells.area is None else {"cell_area": cells.area})
         gathered = {name: self._gather(values) for name, values in coordinates.items()}
-        self._file = together(comm, lambda: self._create(fields, gathered, provenance))
+        self._epoch = clock.start // _DAY
+        if resume and broadcast(comm, path.exists()):
+            self._file = together(comm, lambda: self._reopen(list(fields)))
+            self.records = broadcast(comm, self.records)
+        else:
+            self._file = together(comm, lambda: self._create(fields, gathered, provenance))
 
     def write(self, begin: int, end: int, values: Mapping[str, Values]) -> None:
         """Append the means of one interval; a collective call.
@@ -87,11 +96,11 @@ class History:
     def _append(self, begin: int, end: int, gathered: Mapping[str, Values]) -> None:
         if self._file is None:
             return
-        day = 86_400e6
         try:
             record = self.records
-            self._file["time"][record] = (begin + end) / 2 / day - self._epoch
-            self._file["time_bounds"][record] = [begin / day - self._epoch, end / day - self._epoch]
+            bounds = [begin / _DAY - self._epoch, end / _DAY - self._epoch]
+            self._file["time"][record] = sum(bounds) / 2
+            self._file["time_bounds"][record] = bounds
             for name, field in gathered.items():
                 variable = self._file[name]
                 variable[record] = field if variable.ndim == 3 else field[:, 0]
@@ -101,6 +110,27 @@ class History:
                 Status.IO,
                 f"cannot write to the history file '{self._path}' at {self._clock.date(end)}: {error}.",
             ) from error
+
+    def _reopen(self, fields: Sequence[str]) -> netCDF4.Dataset | None:
+        if not self._gather.is_root:
+            return None
+        try:
+            file = netCDF4.Dataset(str(self._path), "a")
+            fits = np.array_equal(file["id"][:], self._gather.ids) and all(name in file.variables for name in fields)
+            origin = self._clock.parse(file["time"].units.removeprefix("days since ").split()[0])
+        except (OSError, IndexError, AttributeError) as error:
+            raise CouplerError(
+                Status.IO, f"cannot go on with the history file '{self._path}': {error}; move it away."
+            ) from error
+        if not fits:
+            file.close()
+            raise CouplerError(
+                Status.IO, f"the history file '{self._path}' has other cells or fields than this run; move it away."
+            )
+        self._epoch = origin // _DAY
+        ends = np.asarray(file["time_bounds"][:, 1])
+        self.records = int(np.count_nonzero(ends <= self._clock.start / _DAY - self._epoch + 1e-6))
+        return file
 
     def _create(
         self,
@@ -121,8 +151,7 @@ class History:
         file.createDimension("time", None)
         file.createDimension("bounds", 2)
         file.createDimension("cell", self._gather.ids.size)
-        self._epoch = self._clock.start // 86_400_000_000
-        origin = self._clock.date(self._epoch * 86_400_000_000).strftime("%Y-%m-%d")
+        origin = self._clock.date(self._epoch * _DAY).strftime("%Y-%m-%d")
         _variable(
             file, "time", "f8", ("time",), standard_name="time", units=f"days since {origin}",
             calendar=self._clock.calendar, axis="T", bounds="time_bounds",

@@ -36,6 +36,12 @@ def allgather(comm: MPI.Comm | None, value: T) -> list[T]:
     return [value] if comm is None else comm.allgather(value)
 
 
+def broadcast(comm: MPI.Comm | None, value: T | None) -> T:
+    """Return rank 0's `value` on every rank."""
+    result: Any = value if comm is None else comm.bcast(value, root=0)
+    return result  # type: ignore[no-any-return]
+
+
 def together(comm: MPI.Comm | None, work: Callable[[], T]) -> T:
     """Do `work` on every rank and fail on every rank if it fails on one.
 

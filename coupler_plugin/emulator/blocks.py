@@ -8,7 +8,7 @@ bucket, but only in one that a check with the real module has shown to give ever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal
 
 import numpy as np
@@ -75,6 +75,23 @@ class Blocks:
         self._flat_outputs = self.outputs.reshape(-1)
         self._zeros = np.zeros_like(self._flat_outputs)
         self._warm_up(manifest)
+
+    def recall(self) -> dict[str, NDArray[np.float32]]:
+        """Return what the next call builds on, and the last answers: arrays of shape (n, ...)."""
+        memory = {"outputs": self.outputs}
+        if self._state_rows is not None:
+            memory["state"] = self.state
+        if self._window is not None:
+            memory["window"] = self._window.recall()[: self._n]
+        return memory
+
+    def restore(self, memory: Mapping[str, NDArray[np.float32]]) -> None:
+        """Go on from what was recalled."""
+        self.outputs[:] = memory["outputs"]
+        if self._state_rows is not None:
+            self.state[:] = memory["state"]
+        if self._window is not None:
+            self._window.restore(memory["window"])
 
     def _split(self, rows: torch.Tensor) -> list[torch.Tensor]:
         return list(torch.split(rows, list(self.sizes)))

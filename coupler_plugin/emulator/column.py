@@ -103,6 +103,8 @@ class ColumnEmulator:
     ----------
     outputs : list of Output
         The outputs that are used.
+    block : int or "exact"
+        Rows of a column block.
     calls : int
         Calls made so far.
     """
@@ -112,7 +114,7 @@ class ColumnEmulator:
         self.manifest: Manifest = file.manifest
         self.every = section.every or file.manifest.every
         self.calls = 0
-        self._block = section.block
+        self.block = section.block
         self._blocks: Blocks | None = None
         self.outputs = self._used_outputs(section.outputs)
 
@@ -139,7 +141,7 @@ class ColumnEmulator:
     def prepare(self, cells: Cells) -> None:
         """Make the buffers and warm the module up for the columns of this rank."""
         self._cells = cells
-        self._blocks = Blocks(self.file, cells.n, self._block)
+        self._blocks = Blocks(self.file, cells.n, self.block)
 
     def connect(
         self,
@@ -195,6 +197,19 @@ class ColumnEmulator:
         seconds["import"] += imported - began
         seconds["infer"] += inferred - imported
         seconds["export"] += perf_counter() - inferred
+
+    def recall(self) -> dict[str, NDArray[np.float32]]:
+        """Return what the emulator remembers between calls, arrays of shape (n, ...)."""
+        assert self._blocks is not None
+        return self._blocks.recall() if self.calls else {}
+
+    def restore(self, memory: Mapping[str, NDArray[np.float32]]) -> None:
+        """Go on from what was recalled, and export the last answers again."""
+        assert self._blocks is not None
+        if self.calls:
+            self._blocks.restore(memory)
+            for export in self._exports:
+                export.run()
 
     def _make_exports(
         self,

@@ -14,7 +14,7 @@ import torch
 
 from coupler_plugin.emulator import manifest as manifests
 from coupler_plugin.errors import CouplerError, Status
-from coupler_plugin.parallel import rank_of, together
+from coupler_plugin.parallel import broadcast, rank_of, together
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -47,8 +47,7 @@ def load(path: Path, comm: MPI.Comm | None = None) -> EmulatorFile:
         MODEL on every rank, when the file is missing, no TorchScript archive, or without a manifest.
     """
     data = together(comm, lambda: _read(path) if rank_of(comm) == 0 else b"")
-    if comm is not None:
-        data = comm.bcast(data, root=0)
+    data = broadcast(comm, data)
     with torch.inference_mode():  # parameters made here carry nothing of autograd into a step
         return together(comm, lambda: _load(path, data))
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 
 class Window:
@@ -37,6 +39,16 @@ class Window:
             self._is_empty = False
         self._ring[:, self._next] = self._sample
         self._next = (self._next + 1) % self._length
+
+    def recall(self) -> NDArray[np.float32]:
+        """Return all samples, oldest first, shape (rows, T, C)."""
+        return torch.roll(self._ring, -self._next, dims=1).numpy()
+
+    def restore(self, samples: NDArray[np.float32]) -> None:
+        """Go on from samples that were recalled, shape (n, T, C) with n rows or fewer."""
+        self._ring[: len(samples)] = torch.from_numpy(samples)
+        self._next = 0
+        self._is_empty = False
 
     def block(self, index: int) -> torch.Tensor:
         """Return the window of one block, oldest sample first, shape (rows, T, C); the next call overwrites it."""

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Restart files: all that a coupler must remember, in one NetCDF file keyed by cell id.
+
+A file is written under a temporary name, synced and renamed; only then is its `rpointer` file written, which carries
+its hash. A restart without a pointer, or whose hash differs, is no restart. Files are read by rank 0 in slabs of cells,
+of which every rank takes its own: any number of ranks can go on from any other number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import netCDF4
+import numpy as np
+from numpy.typing import NDArray
+
+from coupler_plugin.cells import Cells
+from coupler_plugin.errors import CouplerError, Status
+from coupler_plugin.parallel import Gather, broadcast, together
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+RESTART_VERSION: Final = 1
+#: numbers that rank 0 holds at a time while reading
+_SLAB: Final = 2**22
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a coupler remembers: facts that are the same on every rank, and arrays over the cells of this rank.
+
+    Attributes
+    ----------
+    facts : mapping
+        Numbers, texts and mappings of them.
+    arrays : mapping of name to array, shape (n, ...)
+    """
+
+    facts: Mapping[str, Any]
+    arrays: Mapping[str, NDArray[Any]]
+
+
+class RestartFiles:
+    """The restart files of a coupler.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str
+        First part of the files' names: the coupling file's.
+    keep : int
+        Restarts that stay; older ones are removed when a new one is complete.
+    cells : Cells
+    comm : mpi4py.MPI.Comm or None
+    """
+
+    def __init__(self, folder: Path, name: str, keep: int, cells: Cells, comm: MPI.Comm | None) -> None:
+        self._folder = folder
+        self._name = name
+        self._keep = keep
+        self._cells = cells
+        self._comm = comm
+        self._gather = Gather(comm, cells.ids)
+
+    def exists(self, stamp: str) -> bool:
+        """Return whether there is a restart of a time; a collective call."""
+        return bool(broadcast(self._comm, self._gather.is_root and self._pointer(stamp).exists()))
+
+    def write(self, stamp: str, memory: Memory) -> None:
+        """Write the restart of a time; a collective call.
+
+        Parameters
+        ----------
+        stamp : str
+            The time as ``YYYY-MM-DD-SSSSS``.
+        memory : Memory
+
+        Raises
+        ------
+        CouplerError
+            IO on every rank, when it cannot be written; restarts that were complete before stay as they are.
+        """
+        path = self._folder / f"{self._name}.r.{stamp}.nc"
+        temporary = path.with_suffix(".nc.tmp")
+        file = together(self._comm, lambda: self._create(temporary, memory))
+        try:
+            for name, array in memory.arrays.items():
+                self._write_array(file, name, array)
+            together(self._comm, lambda: self._complete(file, temporary, path, stamp))
+        except CouplerError:
+            if file is not None:
+                file.close()
+                temporary.unlink(missing_ok=True)
+            raise
+
+    def read(self, stamp: str) -> Memory:
+        """Read the restart of a time; a collective call.
+
+        Raises
+        ------
+        CouplerError
+            IO for a file that is missing or damaged, CELLS for one of other cells.
+        """
+        path: Path = broadcast(
+            self._comm, together(self._comm, lambda: self._verify(stamp) if self._gather.is_root else None)
+        )
+        file = netCDF4.Dataset(str(path)) if self._gather.is_root else None
+        try:
+            facts, shapes = broadcast(self._comm, None if file is None else _describe(file))
+            arrays = {
+                name: np.empty((self._cells.n, *shape[1:]), kind)
+                for name, (shape, kind) in shapes.items()
+                if name != "id"
+            }
+            total = shapes["id"][0][0]
+            found = np.zeros(self._cells.n, bool)
+            for slab, places, rows in self._slabs(file, shapes, total):
+                found[places] = True
+                for name, array in arrays.items():
+                    values = broadcast(self._comm, None if file is None else file[name][slab])
+                    array[places] = values[rows]
+        finally:
+            if file is not None:
+                file.close()
+        together(self._comm, lambda: self._check_cells(path, found, total))
+        return Memory(facts, arrays)
+
+    # --- writing ------------------------------------------------------------------------------------------------
+
+    def _create(self, path: Path, memory: Memory) -> netCDF4.Dataset | None:
+        if not self._gather.is_root:
+            return None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = netCDF4.Dataset(str(path), "w")
+            file.setncatts({"title": "Restart of a coupler", "facts": json.dumps(memory.facts)})
+            file.createDimension("cell", self._gather.ids.size)
+            file.createVariable("id", "i8", ("cell",))[:] = self._gather.ids
+            for name, array in memory.arrays.items():
+                sizes = [f"n{size}" for size in array.shape[1:]]
+                for dimension, size in zip(sizes, array.shape[1:], strict=True):
+                    if dimension not in file.dimensions:
+                        file.createDimension(dimension, size)
+                file.createVariable(name, array.dtype, ("cell", *sizes), fill_value=False)
+        except OSError as error:
+            raise self._cannot_write(path, error) from error
+        return file
+
+    def _write_array(self, file: netCDF4.Dataset | None, name: str, array: NDArray[Any]) -> None:
+        """Bring an array to rank 0 and write it; a window comes one sample at a time."""
+        parts: Iterable[Any] = range(array.shape[1]) if array.ndim == 3 else (slice(None),)
+        for part in parts:
+            values = self._gather(array[:, part] if array.ndim == 3 else array)
+
+            def put(values: NDArray[Any] = values, part: Any = part) -> None:
+                if file is None:
+                    return
+                try:
+                    if array.ndim == 3:
+                        file[name][:, part] = values
+                    else:
+                        file[name][:] = values
+                except (OSError, RuntimeError) as error:
+                    raise self._cannot_write(Path(file.filepath()), error) from error
+
+            together(self._comm, put)
+
+    def _complete(self, file: netCDF4.Dataset | None, temporary: Path, path: Path, stamp: str) -> None:
+        if file is None:
+            return
+        try:
+            file.close()
+            digest = _sha256(temporary)
+            _sync(temporary)
+            temporary.replace(path)
+            pointer = self._pointer(stamp)
+            draft = pointer.with_name(pointer.name + ".tmp")
+            draft.write_text(f"{path.name} {digest}\n", encoding="utf-8")
+            _sync(draft)
+            draft.replace(pointer)
+            _sync(self._folder)
+            self._remove_old()
+        except (OSError, RuntimeError) as error:
+            raise self._cannot_write(path, error) from error
+
+    def _remove_old(self) -> None:
+        """Remove restarts beyond the number to keep, each pointer before its file."""
+        pointers = sorted(self._folder.glob(f"rpointer.{self._name}.*-*-*-?????"))
+        for pointer in pointers[: -self._keep]:
+            name = pointer.read_text(encoding="utf-8").split()[0]
+            pointer.unlink()
+            (self._folder / name).unlink(missing_ok=True)
+
+    @staticmethod
+    def _cannot_write(path: Path, error: Exception) -> CouplerError:
+        return CouplerError(
+            Status.IO,
+            f"cannot write the restart file '{path}': {getattr(error, 'strerror', None) or error}; restarts that were "
+            "complete are untouched.",
+        )
+
+    # --- reading ------------------------------------------------------------------------------------------------
+
+    def _pointer(self, stamp: str) -> Path:
+        return self._folder / f"rpointer.{self._name}.{stamp}"
+
+    def _verify(self, stamp: str) -> Path:
+        """Return the file that the pointer of a time names, after comparing its hash."""
+        pointer = self._pointer(stamp)
+        try:
+            name, digest = pointer.read_text(encoding="utf-8").split()
+            path = self._folder / name
+            is_whole = _sha256(path) == digest
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "the pointer is not one line of a name and a hash"
+            raise CouplerError(Status.IO, f"cannot read the restart that '{pointer}' names: {reason}.") from error
+        if not is_whole:
+            raise CouplerError(
+                Status.IO,
+                f"the restart file '{path}' is damaged: its hash is not the one in '{pointer.name}'; go back to an "
+                "earlier restart.",
+            )
+        return path
+
+    def _slabs(self, file: netCDF4.Dataset | None, shapes: Mapping[str, Any], total: int) -> Iterable[Any]:
+        """Yield slabs of the file: its slice, the places of this rank's cells in it, and their rows of the slab."""
+        widest = max(int(np.prod(shape[1:], dtype=int)) for shape, _ in shapes.values())
+        rows = max(1, _SLAB // widest)
+        for first in range(0, total, rows):
+            slab = slice(first, min(first + rows, total))
+            ids = broadcast(self._comm, None if file is None else np.asarray(file["id"][slab]))
+            row = np.minimum(np.searchsorted(ids, self._cells.ids), ids.size - 1)
+            places = np.flatnonzero(ids[row] == self._cells.ids)
+            yield slab, places, row[places]
+
+    def _check_cells(self, path: Path, found: NDArray[np.bool_], total: int) -> None:
+        if not found.all():
+            missing = self._cells.ids[~found]
+            raise CouplerError(
+                Status.CELLS,
+                f"the restart file '{path}' has no cell {missing[0]}, one of {missing.size} cells of this rank that it "
+                "lacks; it belongs to other cells.",
+            )
+        if self._gather.is_root and self._gather.ids.size != total:
+            raise CouplerError(
+                Status.CELLS,
+                f"the restart file '{path}' has {total} cells, this run {self._gather.ids.size}; it belongs to others.",
+            )
+
+
+def _describe(file: netCDF4.Dataset) -> tuple[dict[str, Any], dict[str, tuple[tuple[int, ...], Any]]]:
+    file.set_auto_mask(False)
+    return json.loads(file.facts), {name: (v.shape, v.dtype) for name, v in file.variables.items()}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Bring a file or folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
