@@ -29,13 +29,18 @@ from coupler_plugin.bridge import entry
 entry.connect(ffi)
 """
 
+# cffi_start_python() would do, were it not for the lock that it takes before Python 3.12: the version tag of a type,
+# which is never free in a Python that has been at work. Python runs already and its lock is not held, so the two steps
+# that follow that lock are all there is to do.
 SOURCE = """
 #include "coupler_plugin.h"
 #include "internal.h"
 
 int coupler_start_embedding(void)
 {
-    return cffi_start_python();
+    if (_cffi_initialize_python() != 0) return -1;
+    _cffi_call_python = (_cffi_call_python_fnptr)_cffi_call_python_org;
+    return 0;
 }
 """
 

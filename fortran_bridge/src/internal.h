@@ -44,7 +44,7 @@ int coupler_guard_leave(const coupler_guard *guard);
 /** Start Python and import the plugin, unless that was done. Returns a status, and its sentence in the message. */
 int coupler_start(char *message, size_t length);
 
-/** Go through cffi's own start (embedding.c). Returns 0, or -1. */
+/** Connect the functions below with `entry.py` (embedding.c); Python runs and its lock is free. Returns 0, or -1. */
 int coupler_start_embedding(void);
 
 /** Make the symbols of the host's MPI visible to mpi4py where the host was loaded with `RTLD_LOCAL`. */
