@@ -8,6 +8,7 @@ month or year), never to the start of the run: a run joined from two parts rings
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -78,7 +79,7 @@ class Clock:
 
     def __init__(self, start: str, dt: float, calendar: str) -> None:
         self.calendar = calendar
-        self.dt = round(dt * _MICRO)
+        self.dt = round(dt * _MICRO) if math.isfinite(dt) else 0
         if not (self.dt > 0 and abs(self.dt - dt * _MICRO) < 1e-3):
             raise CouplerError(
                 Status.CONFIG, f"the time step is {dt!r} s; give a positive number of whole microseconds."
