@@ -136,6 +136,8 @@ class HostArray:
     """
 
     def __init__(self, name: str, array: NDArray[Any], cells: Cells) -> None:
+        if not isinstance(array, np.ndarray):  # a number would be copied, and an answer written to the copy
+            raise CouplerError(Status.ARRAY, f"bind: '{name}' is no array but {type(array).__name__}; give an array.")
         if array.dtype not in (np.float32, np.float64):
             raise CouplerError(
                 Status.ARRAY, f"bind: '{name}' is of kind {array.dtype}; give an array of real32 or real64."
