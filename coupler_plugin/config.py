@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -85,6 +85,46 @@ class RestartSection(_Section):
     accept: list[Literal["model", "block"]] = Field([], description="differences to the restart that are meant")
 
 
+class ForcingSection(_Section):
+    """Files that give fields to the offline driver."""
+
+    files: list[Path] = Field(min_length=1, description="NetCDF files or Zarr stores, or patterns such as 'era5_*.nc'")
+    fields: dict[str, str] = Field(
+        {}, description="variable of a field, where name, alias or standard_name do not tell"
+    )
+    interpolate: Literal["hold", "linear"] = Field("hold", description="between the times of the files")
+
+
+class MaskSection(_Section):
+    """Which cells of the forcing take part: those at which a variable lies in a range."""
+
+    variable: str = Field(description="variable of the first forcing file, without time")
+    min: float = -float("inf")
+    max: float = float("inf")
+
+
+class DriverSection(_Section):
+    """An offline run; a host that couples in-line does not read it."""
+
+    start: str = Field(description="beginning of the first step")
+    end: str = Field(description="end of the last step")
+    dt: IntervalText = Field("1d", description="step of the driver")
+    forcing: list[ForcingSection] = Field(min_length=1)
+    mask: MaskSection | None = None
+
+    @field_validator("start", "end", mode="before")
+    @classmethod
+    def _time_is_text(cls, value: Any) -> Any:
+        return str(value)  # YAML reads 2001-01-01 as a date
+
+    @field_validator("dt")
+    @classmethod
+    def _dt_is_fixed(cls, value: str) -> str:
+        if parse_interval(value).months:
+            raise ValueError("a step has a fixed length; write it in s, min, h or d")
+        return value
+
+
 class Config(_Section):
     """A coupling file."""
 
@@ -96,6 +136,7 @@ class Config(_Section):
     fields: list[FieldEntry] = Field([], description="entries that are added to the field dictionary")
     history: HistorySection | None = None
     restart: RestartSection | None = None
+    driver: DriverSection | None = None
     report: Path | None = Field(None, description="JSON file of times and counts, written at finalize")
 
     @field_validator("calendar")
@@ -192,6 +233,9 @@ def _resolve(config: Config, folder: Path) -> Config:
         update["history"] = config.history.model_copy(update={"file": folder / config.history.file})
     if config.restart:
         update["restart"] = config.restart.model_copy(update={"dir": folder / config.restart.dir})
+    if config.driver:
+        forcing = [f.model_copy(update={"files": [folder / file for file in f.files]}) for f in config.driver.forcing]
+        update["driver"] = config.driver.model_copy(update={"forcing": forcing})
     if config.report:
         update["report"] = folder / config.report
     return config.model_copy(update=update)
@@ -227,14 +271,19 @@ def _where(keys: list[Any]) -> str:
 
 def _keys_of(keys: list[Any]) -> list[str]:
     """Return the keys that the schema allows at a place of the file."""
-    models: dict[str, type[BaseModel]] = {
-        "emulators": EmulatorSection,
-        "history": HistorySection,
-        "restart": RestartSection,
-        "fields": FieldEntry,
-    }
-    model = models[str(keys[0])] if keys else Config
+    model: type[BaseModel] = Config
+    for key in keys:
+        if not isinstance(key, int):
+            field = next(field for name, field in model.model_fields.items() if key in (name, field.alias))
+            model = _section_of(field.annotation) or model
     return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    """Return the section in a type such as ``list[EmulatorSection]`` or ``HistorySection | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_section_of, get_args(annotation))), None)
 
 
 def _find(node: yaml.Node | None, keys: list[Any], wants_key: bool) -> tuple[yaml.Node | None, bool]:

@@ -150,6 +150,11 @@ class Coupler:
         assert self._restart
         self._restart.write(self.clock.stamp(self.clock.now), recall(self.clock, self.emulators, self._windows))
 
+    def has_restart(self) -> bool:
+        """Return whether the first step will go on from a restart; a collective call, after `set_cells`."""
+        section, stamp = self.config.restart, self.clock.stamp(self.clock.start)
+        return section is not None and section.read != "never" and self._restart_files(section).exists(stamp)
+
     def finalize(self) -> None:
         """End the run: close the history file and write the report; a collective call."""
         self._expect("finalize", True, "")
@@ -240,10 +245,13 @@ class Coupler:
         resume = self.restarted_from is not None
         self._history = History(path, fields, self.cells, self.clock, provenance, self.comm, resume)
 
+    def _restart_files(self, section: RestartSection) -> RestartFiles:
+        assert self.cells is not None
+        return RestartFiles(section.dir, section.name, section.keep, self.cells, self.comm)
+
     def _read_restart(self, section: RestartSection) -> Memory | None:
         """Return what the run goes on from, if there is a restart of its start."""
-        assert self.cells is not None
-        self._restart = RestartFiles(section.dir, section.name, section.keep, self.cells, self.comm)
+        self._restart = self._restart_files(section)
         stamp = self.clock.stamp(self.clock.start)
         if section.read == "never" or not (self._restart.exists(stamp) or section.read == "required"):
             return None

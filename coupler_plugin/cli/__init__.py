@@ -10,6 +10,7 @@ import click
 from coupler_plugin import CouplerError, __version__
 from coupler_plugin.cli.inspect import inspect
 from coupler_plugin.cli.prefix import prefix
+from coupler_plugin.cli.run import run
 from coupler_plugin.cli.validate import validate
 
 
@@ -19,7 +20,7 @@ def commands() -> None:
     """Learned emulators inside Fortran land-surface and Earth-system models."""
 
 
-for command in (inspect, prefix, validate):
+for command in (inspect, prefix, run, validate):
     commands.add_command(command)
 
 

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cells of an offline run: the places of a forcing file, and this rank's share of them.
+
+Horizontal dimensions may be (lat, lon), (y, x) with two-dimensional coordinates, or a list of sites: whatever is not
+time is flattened, and a cell's id is its place in that order, from 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from coupler_plugin.errors import CouplerError, Status
+
+EARTH_RADIUS: Final = 6.371e6  #: m
+
+_UNITS: Final = {
+    "lon": ("degrees_east", "degree_east", "degree_E", "degrees_E", "degreeE", "degreesE"),
+    "lat": ("degrees_north", "degree_north", "degree_N", "degrees_N", "degreeN", "degreesN"),
+}
+_NAMES: Final = {"lon": "longitude", "lat": "latitude"}
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The places of a file, flattened.
+
+    Attributes
+    ----------
+    dims : tuple of str
+        Horizontal dimensions, in the order in which they are flattened.
+    lon, lat : float64 arrays, shape (places,)
+        Centres [degrees_east, degrees_north].
+    area : float64 array, shape (places,), or None
+        Areas [m2].
+    """
+
+    dims: tuple[Hashable, ...]
+    lon: NDArray[np.float64]
+    lat: NDArray[np.float64]
+    area: NDArray[np.float64] | None
+
+
+def read_domain(file: xr.Dataset, variable: Hashable, path: str) -> Domain:
+    """Return the places on which a variable lies.
+
+    Raises
+    ------
+    CouplerError
+        CELLS, when the file has no longitudes or latitudes for it.
+    """
+    dims = tuple(dim for dim in file[variable].dims if dim != "time")
+    lon, lat = (_coordinate(file, which, dims, path) for which in ("lon", "lat"))
+    area = next((v for v in file.variables.values() if v.attrs.get("standard_name") == "cell_area"), None)
+    if area is not None and set(area.dims) == set(dims):
+        return Domain(dims, _flat(lon, file, dims), _flat(lat, file, dims), _flat(area, file, dims))
+    return Domain(dims, _flat(lon, file, dims), _flat(lat, file, dims), _rectilinear_area(lon, lat, file, dims))
+
+
+def share(places: NDArray[np.intp], rank: int, size: int) -> NDArray[np.intp]:
+    """Return the part of the places that a rank owns: a run of neighbours, as long as the others' to within one."""
+    return np.array_split(places, size)[rank]
+
+
+def _coordinate(file: xr.Dataset, which: str, dims: tuple[Hashable, ...], path: str) -> xr.Variable:
+    for name, variable in file.variables.items():
+        attributes = variable.attrs
+        is_it = attributes.get("standard_name") == _NAMES[which] or attributes.get("units") in _UNITS[which]
+        if (is_it or name in (which, _NAMES[which])) and set(variable.dims) <= set(dims):
+            return variable
+    raise CouplerError(
+        Status.CELLS,
+        f"'{path}' has no {_NAMES[which]} on the dimensions {', '.join(map(str, dims))}; give it a coordinate with the "
+        f"standard_name '{_NAMES[which]}'.",
+    )
+
+
+def _flat(variable: xr.Variable, file: xr.Dataset, dims: tuple[Hashable, ...]) -> NDArray[np.float64]:
+    sizes: Any = {dim: file.sizes[dim] for dim in dims}
+    wide = variable.set_dims(sizes)  # type: ignore[no-untyped-call]
+    return np.asarray(wide.transpose(*dims).values, np.float64).reshape(-1)
+
+
+def _rectilinear_area(
+    lon: xr.Variable, lat: xr.Variable, file: xr.Dataset, dims: tuple[Hashable, ...]
+) -> NDArray[np.float64] | None:
+    """Return the areas between circles of latitude and longitude half-way to the neighbours [m2]."""
+    if lon.ndim != 1 or lat.ndim != 1 or lon.dims == lat.dims or min(lon.size, lat.size) < 2:
+        return None
+    edges = np.sin(np.deg2rad(np.clip(_edges(np.asarray(lat.values, np.float64)), -90.0, 90.0)))
+    widths = np.deg2rad(np.abs(np.diff(_edges(np.asarray(lon.values, np.float64)))))
+    area = EARTH_RADIUS**2 * np.abs(np.diff(edges))[:, None] * widths[None, :]
+    return _flat(xr.Variable((lat.dims[0], lon.dims[0]), area), file, dims)
+
+
+def _edges(centres: NDArray[np.float64]) -> NDArray[np.float64]:
+    middle = (centres[1:] + centres[:-1]) / 2
+    first, last = 2 * centres[0] - middle[0], 2 * centres[-1] - middle[-1]
+    edges: NDArray[np.float64] = np.concatenate([[first], middle, [last]])
+    return edges

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Forcing from files: which record belongs to a step, and its values on this rank's cells.
+
+A record stands for an interval: its time bounds where the file has them, else the spacing of its times (centred on
+times that lie in the middle of it, as daily means at noon do; beginning at them otherwise).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from coupler_plugin.clock import Clock
+from coupler_plugin.config import ForcingSection
+from coupler_plugin.driver.domain import read_domain
+from coupler_plugin.errors import CouplerError, Status
+from coupler_plugin.fields import FieldEntry, Fields
+
+#: numbers of a field that are read at a time
+_SLAB: Final = 2**22
+
+
+@dataclass
+class Record:
+    """One time of the files: the interval that it stands for [microseconds since 0001-01-01] and where it is."""
+
+    begin: int
+    end: int
+    file: int
+    index: int
+
+    @property
+    def middle(self) -> int:
+        """Middle of the interval."""
+        return (self.begin + self.end) // 2
+
+
+class Forcing:
+    """The fields that one set of files gives.
+
+    Parameters
+    ----------
+    section : ForcingSection
+    wanted : sequence of FieldEntry
+        Fields that the run can use; those that the files have are taken.
+    fields : Fields
+    clock : Clock
+        Start and step of the run, and its calendar.
+    end : int
+        End of the run [microseconds since 0001-01-01].
+
+    Attributes
+    ----------
+    units : dict of str to str
+        Units of each field that the files give.
+    domain : Domain
+
+    Raises
+    ------
+    CouplerError
+        CONFIG or IO, for files that cannot be read, do not cover the run, or have gaps, overlaps or another calendar.
+    """
+
+    def __init__(
+        self, section: ForcingSection, wanted: Sequence[FieldEntry], fields: Fields, clock: Clock, end: int
+    ) -> None:
+        self._clock = clock
+        self._linear = section.interpolate == "linear"
+        self._paths = [Path(path) for pattern in section.files for path in _expand(pattern)]
+        self._files = [_open(path) for path in self._paths]
+        self._variables = self._match(section, wanted, fields)
+        first = next(iter(self._variables.values()))
+        self.domain = read_domain(self._files[0], first, str(self._paths[0]))
+        self.units = {
+            name: str(self._files[0][variable].attrs.get("units", fields[name].units))
+            for name, variable in self._variables.items()
+        }
+        self._records = self._read_times()
+        self._check_coverage(end)
+        self._middles = np.array([record.middle for record in self._records])
+        self._ends = np.array([record.end for record in self._records])
+        self._slabs: dict[str, tuple[int, NDArray[np.float64]]] = {}
+
+    def values(self, name: str, middle: int, places: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return a field on some places for the step whose middle is `middle` [microseconds], shape (places,).
+
+        Raises
+        ------
+        CouplerError
+            RUN, for a missing value, with its file, time and place.
+        """
+        if not self._linear:
+            return self._record(name, int(np.searchsorted(self._ends, middle, side="right")), places)
+        after = int(np.clip(np.searchsorted(self._middles, middle), 1, len(self._middles) - 1))
+        before = after - 1
+        weight = (middle - self._middles[before]) / (self._middles[after] - self._middles[before])
+        weight = float(np.clip(weight, 0.0, 1.0))
+        first, second = self._record(name, before, places), self._record(name, after, places)
+        return (1.0 - weight) * first + weight * second
+
+    def has_values(self) -> NDArray[np.bool_]:
+        """Return at which places every field has a value in the first record, shape (places,)."""
+        first = self._records[0]
+        present = np.ones(self.domain.lon.size, bool)
+        for name in self._variables:
+            present &= np.isfinite(self._read(name, first.file, first.index, 1)[0])
+        return present
+
+    def variable(self, name: str) -> NDArray[np.float64]:
+        """Return a variable of the first file without time, flattened over the places.
+
+        Raises
+        ------
+        CouplerError
+            CONFIG, when the file does not have it on the places.
+        """
+        file = self._files[0]
+        if name not in file.variables or set(file[name].dims) != set(self.domain.dims):
+            raise CouplerError(
+                Status.CONFIG, f"'{self._paths[0]}' has no variable '{name}' on the cells, which 'driver: mask' names."
+            )
+        return np.asarray(file[name].transpose(*self.domain.dims).values, np.float64).reshape(-1)
+
+    # --- files --------------------------------------------------------------------------------------------------
+
+    def _match(self, section: ForcingSection, wanted: Sequence[FieldEntry], fields: Fields) -> dict[str, Hashable]:
+        """Return the variable of each field: as named, or by name, alias or standard name."""
+        named = {fields[name].name: variable for name, variable in section.fields.items()}
+        file = self._files[0]
+        found: dict[str, Hashable] = {}
+        for entry in wanted:
+            if entry.name in named:
+                if named[entry.name] not in file.data_vars:
+                    raise CouplerError(
+                        Status.CONFIG,
+                        f"'{self._paths[0]}' has no variable '{named[entry.name]}'; it has {_list(file)}.",
+                    )
+                found[entry.name] = named[entry.name]
+            else:
+                names = {entry.name.lower(), *(alias.lower() for alias in entry.aliases)}
+                variables = [v for v in file.data_vars if str(v).lower() in names] or [
+                    v for v in file.data_vars if entry.standard_name == file[v].attrs.get("standard_name", "")
+                ]
+                if len(variables) == 1:
+                    found[entry.name] = variables[0]
+        if not found:
+            raise CouplerError(
+                Status.CONFIG,
+                f"'{self._paths[0]}' gives none of the fields that the run needs; it has {_list(file)}: name them "
+                "under 'fields:'.",
+            )
+        return found
+
+    def _read_times(self) -> list[Record]:
+        records = []
+        for number, (file, path) in enumerate(zip(self._files, self._paths, strict=True)):
+            intervals = _intervals(file, path, self._clock)
+            records += [Record(begin, end, number, index) for index, (begin, end) in enumerate(intervals)]
+        records.sort(key=lambda record: record.begin)
+        for before, after in pairwise(records):
+            if before.end != after.begin:
+                what = "a gap" if before.end < after.begin else "an overlap"
+                raise CouplerError(
+                    Status.CONFIG,
+                    f"the forcing has {what} between {self._clock.date(before.end)} ('{self._paths[before.file]}') and "
+                    f"{self._clock.date(after.begin)} ('{self._paths[after.file]}').",
+                )
+        return records
+
+    def _check_coverage(self, end: int) -> None:
+        first, last = self._records[0].begin, self._records[-1].end
+        if first > self._clock.start or last < end:
+            raise CouplerError(
+                Status.CONFIG,
+                f"the forcing '{self._paths[0]}' covers {self._clock.date(first)} to {self._clock.date(last)}, the run "
+                f"needs {self._clock.date(self._clock.start)} to {self._clock.date(end)}.",
+            )
+
+    def _record(self, name: str, number: int, places: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return a field on some places in one record; neighbours in time are read along with it."""
+        first, slab = self._slabs.get(name, (0, np.empty((0, 0))))
+        if not first <= number < first + len(slab):
+            record = self._records[number]
+            count = max(1, _SLAB // max(1, self.domain.lon.size))
+            slab = self._read(name, record.file, record.index, count)[:, places]
+            first = number
+            self._slabs[name] = (first, slab)
+        values: NDArray[np.float64] = slab[number - first]
+        if not np.isfinite(values).all():
+            place = places[np.flatnonzero(~np.isfinite(values))[0]]
+            record = self._records[number]
+            where = f"longitude {self.domain.lon[place]:g}, latitude {self.domain.lat[place]:g}"
+            raise CouplerError(
+                Status.RUN,
+                f"'{self._paths[record.file]}' has no value of '{self._variables[name]}' at "
+                f"{self._clock.date(record.middle)} in cell {place + 1} ({where}); fill it, or leave the cell out with "
+                "'driver: mask'.",
+            )
+        return values
+
+    def _read(self, name: str, file: int, index: int, count: int) -> NDArray[np.float64]:
+        """Return up to `count` records of one file, shape (records, places)."""
+        variable = self._files[file][self._variables[name]]
+        part = variable.isel(time=slice(index, index + count)).transpose("time", *self.domain.dims)
+        return np.asarray(part.values, np.float64).reshape(part.sizes["time"], -1)
+
+
+def _expand(pattern: Path) -> list[Path]:
+    if not any(sign in pattern.name for sign in "*?["):
+        return [pattern]
+    found = sorted(pattern.parent.glob(pattern.name))
+    if not found:
+        raise CouplerError(Status.IO, f"no forcing file fits '{pattern}'.")
+    return found
+
+
+def _open(path: Path) -> xr.Dataset:
+    coder = xr.coders.CFDatetimeCoder(use_cftime=True)
+    try:
+        return xr.open_dataset(path, decode_times=coder, engine="zarr" if path.suffix == ".zarr" else None)
+    except (OSError, ValueError, ImportError) as error:
+        raise CouplerError(Status.IO, f"cannot read the forcing '{path}': {error}.") from error
+
+
+def _list(file: xr.Dataset) -> str:
+    return ", ".join(str(name) for name in file.data_vars)
+
+
+def _intervals(file: xr.Dataset, path: Path, clock: Clock) -> list[tuple[int, int]]:
+    """Return the interval that each record of a file stands for."""
+    if "time" not in file.variables or file.sizes.get("time", 0) == 0:
+        raise CouplerError(Status.CONFIG, f"the forcing '{path}' has no times.")
+    times: Any = file["time"].values
+    calendar = getattr(times[0], "calendar", None)
+    if calendar is None or not _same_calendar(calendar, clock.calendar):
+        raise CouplerError(
+            Status.CONFIG,
+            f"the forcing '{path}' has the calendar '{calendar}', the run '{clock.calendar}'; write "
+            f"'calendar: {calendar}' in the coupling file, or convert the forcing.",
+        )
+    bounds = file["time"].attrs.get("bounds")
+    if bounds in file.variables:
+        return [(clock.micro(begin), clock.micro(end)) for begin, end in file[bounds].values]
+    moments = [clock.micro(time) for time in times]
+    if len(moments) < 2:
+        raise CouplerError(
+            Status.CONFIG, f"the forcing '{path}' has one time and no bounds: what it stands for is not known."
+        )
+    step = moments[1] - moments[0]
+    shift = step // 2 if moments[0] % step == step // 2 else 0
+    return [(moment - shift, moment - shift + step) for moment in moments]
+
+
+def _same_calendar(one: str, other: str) -> bool:
+    synonyms = {"gregorian": "standard", "365_day": "noleap", "366_day": "all_leap"}
+    return synonyms.get(one, one) == synonyms.get(other, other)
