@@ -28,10 +28,12 @@ test: export OMP_NUM_THREADS := 1
 test: lint ## check the style and run all tests
 	$(python) -m pytest
 
-lint: setup ## check style and types
+lint: setup ## check style and types, and compile without a warning
 	$(python) -m ruff check
 	$(python) -m ruff format --check
 	$(python) -m mypy
+	.venv/bin/cmake -S . -B build/lint -DCOUPLER_PLUGIN_WERROR=ON -DPython_EXECUTABLE=$(CURDIR)/$(python) >/dev/null
+	.venv/bin/cmake --build build/lint >/dev/null
 
 bench: setup ## measure what a step costs: docs/performance.md
 	$(python) benchmarks/step_cost.py
