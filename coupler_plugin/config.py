@@ -7,19 +7,24 @@ editors (`coupler-plugin validate --schema`).
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from coupler_plugin.clock import CALENDARS, parse_interval
+from coupler_plugin.clock import CALENDARS, Clock, parse_interval
 from coupler_plugin.errors import CouplerError, Status, nearest
-from coupler_plugin.fields import FieldEntry
+from coupler_plugin.fields import FieldEntry, Fields
+from coupler_plugin.yaml_file import YamlFile
 
 BLOCK: Final = 1024
+
+Keys = tuple[str | int, ...]  #: the way to a value of the coupling file
 
 
 def _interval(text: str) -> str:
@@ -46,15 +51,14 @@ class EmulatorSection(_Section):
         BLOCK,
         description="rows of a column block, a multiple of 16; 'exact' runs without padding, for single points",
     )
-
     outputs: list[str] | None = Field(None, min_length=1, description="the outputs that are used; default: all")
 
-    @field_validator("block")
+    @field_validator("block", mode="before")
     @classmethod
-    def _block_keeps_alignment(cls, value: int | str) -> int | str:
+    def _block_keeps_alignment(cls, value: Any) -> Any:
         # Blocks that start on a cache line take the same kernels, which is what keeps their bits the same.
-        if isinstance(value, int) and (value < 16 or value % 16):
-            raise ValueError("a block has a positive multiple of 16 rows, such as 1024")
+        if value != "exact" and not (isinstance(value, int) and value >= 16 and value % 16 == 0):
+            raise ValueError("a block is a positive multiple of 16 rows, such as 1024, or 'exact'")
         return value
 
 
@@ -65,11 +69,6 @@ class HistorySection(_Section):
     fields: list[str] = Field(min_length=1, description="names of fields that are bound or computed by an emulator")
     every: IntervalText = Field("1d", description="length of the averaging interval")
     from_: str | None = Field(None, alias="from", description="time from which intervals are written")
-
-    @field_validator("from_", mode="before")
-    @classmethod
-    def _from_is_text(cls, value: Any) -> Any:
-        return value if value is None else str(value)  # YAML reads 2001-01-01 as a date
 
 
 class RestartSection(_Section):
@@ -111,11 +110,6 @@ class DriverSection(_Section):
     dt: IntervalText = Field("1d", description="step of the driver")
     forcing: list[ForcingSection] = Field(min_length=1)
     mask: MaskSection | None = None
-
-    @field_validator("start", "end", mode="before")
-    @classmethod
-    def _time_is_text(cls, value: Any) -> Any:
-        return str(value)  # YAML reads 2001-01-01 as a date
 
     @field_validator("dt")
     @classmethod
@@ -160,8 +154,8 @@ class Constant:
     units: str
 
 
-def parse_constant(name: str, text: str) -> Constant:
-    """Return the constant written as a number and its units.
+def parse_constant(entry: FieldEntry, text: str) -> Constant:
+    """Return the constant of a field, written as a number and its units; without units, in the field's own.
 
     Raises
     ------
@@ -170,11 +164,42 @@ def parse_constant(name: str, text: str) -> Constant:
     """
     number, _, units = text.strip().partition(" ")
     try:
-        return Constant(float(number), units.strip() or "1")
+        value = float(number)
     except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
         raise CouplerError(
-            Status.CONFIG, f"'constants: {name}: {text}' has no number; write it as '{name}: 370 ppm'."
-        ) from None
+            Status.CONFIG, f"'{text}' does not begin with a number; write a number and its units, such as '370 ppm'."
+        )
+    return Constant(value, units.strip() or entry.units)
+
+
+def faults(config: Config) -> Iterator[tuple[Keys, CouplerError]]:
+    """Yield what no schema can see, names, units and times that do not fit, each with the way to its value."""
+    fields = Fields(config.fields)
+    checks: list[tuple[Keys, Callable[[], object]]] = []
+    for index, entry in enumerate(config.fields):
+        checks.append((("fields", index, "units"), partial(fields.conversion, entry.name, entry.units, entry.units)))
+    for name, text in config.constants.items():
+        checks.append((("constants", name), partial(_check_constant, fields, name, text)))
+    if config.history:
+        for index, name in enumerate(config.history.fields):
+            checks.append((("history", "fields", index), partial(fields.__getitem__, name)))
+        if config.history.from_:
+            checks.append((("history", "from"), partial(Clock, config.history.from_, 1.0, config.calendar)))
+    if config.driver:
+        checks.append((("driver", "start"), partial(Clock, config.driver.start, 1.0, config.calendar)))
+        checks.append((("driver", "end"), partial(Clock, config.driver.end, 1.0, config.calendar)))
+    for keys, check in checks:
+        try:
+            check()
+        except CouplerError as error:
+            yield keys, error
+
+
+def _check_constant(fields: Fields, name: str, text: str) -> None:
+    entry = fields[name]
+    fields.conversion(name, parse_constant(entry, text).units, entry.units)
 
 
 def load_config(path: str | Path) -> tuple[Config, str]:
@@ -205,22 +230,16 @@ def load_config(path: str | Path) -> tuple[Config, str]:
 
 def parse_config(text: str, path: Path) -> Config:
     """Return the configuration written in YAML `text`; `path` names the file in errors and roots its paths."""
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        raw = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        raise CouplerError(Status.CONFIG, f"{place}: not valid YAML: {error.problem}.") from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise CouplerError(Status.CONFIG, f"{path}: not valid YAML: {error}.") from error
-    if not isinstance(raw, dict):
+    file = YamlFile(text, path)
+    if not isinstance(file.data, dict):
         raise CouplerError(Status.CONFIG, f"{path}: a coupling file is a mapping with the key 'emulators'.")
     try:
-        config = Config.model_validate(raw)
+        config = Config.model_validate(file.data)
     except ValidationError as error:
-        problems = [_sentence(problem, root, path) for problem in error.errors()]
-        raise CouplerError(Status.CONFIG, "\n".join(dict.fromkeys(problems))) from error
+        problems = [_sentence(problem, file) for problem in error.errors()]
+        raise CouplerError(Status.CONFIG, "\n".join(problems)) from error
+    for keys, fault in faults(config):
+        raise CouplerError(fault.status, f"{file.place(keys)}: '{_dotted(keys)}': {fault}") from fault
     return _resolve(config, path.parent)
 
 
@@ -241,32 +260,27 @@ def _resolve(config: Config, folder: Path) -> Config:
     return config.model_copy(update=update)
 
 
-def _sentence(problem: Any, root: yaml.Node | None, path: Path) -> str:
+def _sentence(problem: Any, file: YamlFile) -> str:
     """Return one problem of pydantic as: file, line, column, key, the value, what is allowed."""
-    keys = [part for part in problem["loc"] if not _is_union_tag(part)]
-    node, is_key = _find(root, keys, wants_key=problem["type"] == "extra_forbidden")
-    place = f"{path}:{node.start_mark.line + 1}:{node.start_mark.column + 1}" if node else str(path)
-    name = ".".join(str(key) for key in keys)
+    *above, key = problem["loc"]
+    place = file.place(problem["loc"], of_key=problem["type"] == "extra_forbidden")
     if problem["type"] == "extra_forbidden":
-        allowed = _keys_of(keys[:-1])
+        allowed = _keys_of(above)
         return (
-            f"{place}: '{keys[-1]}' is not a key {_where(keys[:-1])}.{nearest(str(keys[-1]), allowed)} "
-            f"Allowed: {', '.join(allowed)}."
+            f"{place}: '{key}' is not a key {_where(above)}.{nearest(str(key), allowed)} Allowed: {', '.join(allowed)}."
         )
     if problem["type"] == "missing":
-        return f"{place}: the key '{keys[-1]}' {_where(keys[:-1])} is missing; it has no default."
+        return f"{place}: the key '{key}' {_where(above)} is missing; it has no default."
     message = re.sub(r"^Value error, ", "", problem["msg"]).rstrip(".")
-    shown = "" if is_key else f" (value: {problem['input']!r})"
-    return f"{place}: '{name}': {message}{shown}."
+    return f"{place}: '{_dotted(problem['loc'])}': {message} (value: {problem['input']!r})."
 
 
-def _is_union_tag(part: int | str) -> bool:
-    """Whether a part of pydantic's location names a branch of a type, not a key of the file."""
-    return isinstance(part, str) and part.startswith(("int", "literal[", "function-", "constrained-"))
+def _dotted(keys: Iterable[str | int]) -> str:
+    return ".".join(str(key) for key in keys)
 
 
 def _where(keys: list[Any]) -> str:
-    return f"of '{'.'.join(str(key) for key in keys)}'" if keys else "of a coupling file"
+    return f"of '{_dotted(keys)}'" if keys else "of a coupling file"
 
 
 def _keys_of(keys: list[Any]) -> list[str]:
@@ -284,19 +298,3 @@ def _section_of(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next(filter(None, map(_section_of, get_args(annotation))), None)
-
-
-def _find(node: yaml.Node | None, keys: list[Any], wants_key: bool) -> tuple[yaml.Node | None, bool]:
-    """Return the deepest YAML node on the way along `keys`, and whether it is the key's own node."""
-    for depth, key in enumerate(keys):
-        is_last = depth == len(keys) - 1
-        if isinstance(node, yaml.MappingNode):
-            entry = next((pair for pair in node.value if pair[0].value == str(key)), None)
-            if entry is None:
-                return node, True
-            node = entry[0] if is_last and (wants_key or not isinstance(entry[1], yaml.ScalarNode)) else entry[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
-            node = node.value[key]
-        else:
-            return node, True
-    return node, False

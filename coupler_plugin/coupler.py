@@ -20,7 +20,7 @@ from coupler_plugin import report
 from coupler_plugin.accumulate import Accumulator
 from coupler_plugin.cells import Cells, HostArray
 from coupler_plugin.clock import Alarm, Clock
-from coupler_plugin.config import Config, RestartSection, load_config, parse_constant
+from coupler_plugin.config import Config, RestartSection, faults, load_config, parse_constant
 from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.emulator.load import load
 from coupler_plugin.errors import CouplerError, Status
@@ -106,7 +106,8 @@ class Coupler:
         """
         self._expect("set_cells", self.cells is None, "the cells are set already and stay for the run")
         self.cells = together(self.comm, lambda: Cells(ids, lon, lat, area)).check_owned_once(self.comm)
-        constants = {self.fields[name].name: parse_constant(name, text) for name, text in self.config.constants.items()}
+        named = [(self.fields[name], text) for name, text in self.config.constants.items()]
+        constants = {entry.name: parse_constant(entry, text) for entry, text in named}
         self._exchange = Exchange(self.fields, self.clock, self.cells, constants, self.emulators)
 
     def bind(self, name: str, array: NDArray[Any], units: str | None = None) -> None:
@@ -178,14 +179,12 @@ class Coupler:
 
     def _check(self) -> None:
         """Check what needs no host: names and units of all that the emulators and the history name."""
+        for _, error in faults(self.config):
+            raise error
         producers(self.fields, self.emulators)
         for emulator in self.emulators:
             for entry in (*emulator.manifest.inputs, *emulator.manifest.static, *emulator.outputs):
                 self.fields.conversion(entry.name, self.fields[entry.name].units, entry.units)
-        for name, text in self.config.constants.items():
-            self.fields.conversion(name, parse_constant(name, text).units, self.fields[name].units)
-        for name in self.config.history.fields if self.config.history else ():
-            self.fields[name]
 
     def _prepare(self) -> None:
         self._expect("step", self.cells is not None, "call set_cells and bind before the first step")
