@@ -56,7 +56,9 @@ def offline(tmp_path: Path) -> Callable[..., Path]:
             write_echo(tmp_path / "echo.pt", field("tas", "degC"), field("lai", "1"), every="1d")
         else:
             write_carbon(tmp_path / "carbon.pt")
-        driver = {"start": "2001-01-01", "end": "2001-01-11", "forcing": [{"files": files}]} | sections.pop("driver", {})
+        driver = {"start": "2001-01-01", "end": "2001-01-11", "forcing": [{"files": files}]} | sections.pop(
+            "driver", {}
+        )
         outputs = ["lai"] if emulator == "echo" else ["gpp", "reco", "nee"]
         history = {"file": "history.nc", "fields": [*outputs, "tas"]}
         content = {

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Restarts: two joined runs give the bits of one, on any number of ranks; one that does not fit is refused.
+
+Tests that the field has names for carry them: ERS (exact restart), ERP (restart on another number of ranks).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+import yaml
+
+from coupler_plugin import Coupler, Status
+from tests.refusal import refused
+from tests.small_emulators import Store, field, write, write_carbon, write_echo
+
+PROGRAM = Path(__file__).with_name("program.py")
+DAY = 24
+ENVIRONMENT = {
+    **os.environ,
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+def run(config: Path, first: int, steps: int, demand: int | None = None, ranks: int = 1) -> str:
+    """Run the program and return the hash of its outputs."""
+    words = [sys.executable, str(PROGRAM), str(config), str(first), str(steps)]
+    if demand is not None:
+        words.append(str(demand))
+    if ranks > 1:
+        launcher = shutil.which("mpirun")
+        assert launcher
+        words = [launcher, "--oversubscribe", "-n", str(ranks), *words]
+    done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def carbon(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a coupling file with a window emulator, history and restarts."""
+    write_carbon(tmp_path / "carbon.pt")
+
+    def configure(name: str = "coupling", history: str = "history.nc", block: int = 16, **restart: object) -> Path:
+        path = tmp_path / f"{name}.yml"
+        content = {
+            "calendar": "noleap",
+            "emulators": [{"model": "carbon.pt", "block": block}],
+            "history": {"file": history, "fields": ["nee", "tas"], "every": "2d"},
+            "restart": restart,
+        }
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return configure
+
+
+def pointers(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "restart").glob("rpointer.*"))
+
+
+@pytest.mark.parametrize("first", [3 * DAY, 3 * DAY + 7], ids=["at-midnight", "inside-a-window"])
+def test_ers_two_runs_give_the_bits_of_one(tmp_path: Path, carbon: Callable[..., Path], first: int) -> None:
+    whole = run(carbon("whole", "whole.nc", read="never"), 0, 8 * DAY)
+    parts = carbon("parts", "parts.nc")
+    run(parts, 0, first, demand=first)
+    assert run(parts, first, 8 * DAY - first) == whole
+    with xr.open_dataset(tmp_path / "whole.nc") as one, xr.open_dataset(tmp_path / "parts.nc") as two:
+        assert one.equals(two)
+
+
+def test_ers_steps_after_the_restart_are_undone(tmp_path: Path, carbon: Callable[..., Path]) -> None:
+    whole = run(carbon("whole", "whole.nc", read="never"), 0, 8 * DAY)
+    parts = carbon("parts", "parts.nc")
+    run(parts, 0, 6 * DAY, demand=3 * DAY)
+    assert run(parts, 3 * DAY, 5 * DAY) == whole
+    with xr.open_dataset(tmp_path / "whole.nc") as one, xr.open_dataset(tmp_path / "parts.nc") as two:
+        assert one.equals(two)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 2), (2, 1)])
+def test_erp_restart_on_another_number_of_ranks(carbon: Callable[..., Path], before: int, after: int) -> None:
+    whole = run(carbon("whole", "whole.nc", read="never"), 0, 6 * DAY)
+    parts = carbon("parts", "parts.nc")
+    first = 2 * DAY + 5
+    run(parts, 0, first, demand=first, ranks=before)
+    assert run(parts, first, 6 * DAY - first, ranks=after) == whole
+
+
+def test_recurrent_state_and_inactive_places_survive(tmp_path: Path, couple: Callable[..., Coupler]) -> None:
+    state = [{"name": "store", "size": 1}]
+    model = write(tmp_path / "store.pt", Store(0.9), [field("tas", "K")], [field("lai", "1")], state=state, every="3h")
+    ids = np.array([[3, 0, 1], [0, 2, 7]])
+
+    def steps(start: str, first: int, count: int, demand: bool = False) -> np.ndarray:
+        coupler = couple(model, cells=None, start=start, restart={})
+        coupler.set_cells(ids, np.zeros_like(ids), np.zeros_like(ids))
+        tas, lai = np.zeros(ids.shape), np.full(ids.shape, -1.0)
+        coupler.bind("tas", tas)
+        coupler.bind("lai", lai)
+        for step in range(first, first + count):
+            tas[...] = ids + np.sin(step)
+            coupler.step()
+        if demand:
+            coupler.write_restart()
+        return lai
+
+    whole = steps("2001-01-01", 0, 20)
+    shutil.rmtree(tmp_path / "restart", ignore_errors=True)
+    steps("2001-01-01", 0, 10, demand=True)
+    assert np.array_equal(steps("2001-01-01T10:00", 10, 10), whole)
+    assert (whole[ids == 0] == -1.0).all()
+
+
+def test_outputs_are_back_in_the_hosts_arrays_before_the_next_alarm(
+    tmp_path: Path, couple: Callable[..., Coupler]
+) -> None:
+    model = write_echo(tmp_path / "echo.pt", field("tas", "K"), field("lai", "1"), every="1d")
+    for start, expected in (("2001-01-01", 281.0), ("2001-01-02", 281.0)):
+        coupler = couple(model, start=start, dt=86400.0 if start == "2001-01-01" else 3600.0, restart={})
+        tas, lai = np.full(3, 281.0), np.zeros(3)
+        coupler.bind("tas", tas)
+        coupler.bind("lai", lai)
+        coupler.step()
+        assert (lai == expected).all()
+        if start == "2001-01-01":
+            coupler.write_restart()
+
+
+def test_alarm_writes_and_keeps_the_newest(tmp_path: Path, carbon: Callable[..., Path]) -> None:
+    run(carbon(every="2d", keep=2), 0, 7 * DAY)
+    assert pointers(tmp_path) == ["rpointer.coupler.2001-01-05-00000", "rpointer.coupler.2001-01-07-00000"]
+    assert len(list((tmp_path / "restart").glob("*.nc"))) == 2
+
+
+def written(config: Path, couple_steps: int = 2 * DAY) -> None:
+    run(config, 0, couple_steps, demand=couple_steps)
+
+
+def begin(config: Path, ids: np.ndarray | None = None) -> None:
+    """Take the first step of a run that starts where `written` ended."""
+    coupler = Coupler(config, start="2001-01-03", dt=3600.0)
+    ids = np.arange(1, 38) if ids is None else ids
+    coupler.set_cells(ids, ids * 3.0, ids - 40.0)
+    for name in ("tas", "rsds", "gpp", "reco", "nee"):
+        coupler.bind(name, np.zeros(ids.size))
+    coupler.step()
+
+
+def test_damaged_file_is_refused(tmp_path: Path, carbon: Callable[..., Path]) -> None:
+    config = carbon()
+    written(config)
+    file = next((tmp_path / "restart").glob("*.nc"))
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(bytes(data))
+    with refused(Status.IO, "is damaged", "earlier restart"):
+        begin(config)
+
+
+def test_missing_file_is_refused(tmp_path: Path, carbon: Callable[..., Path]) -> None:
+    config = carbon()
+    written(config)
+    next((tmp_path / "restart").glob("*.nc")).unlink()
+    with refused(Status.IO, "No such file"):
+        begin(config)
+
+
+def test_required_restart_that_is_not_there_is_refused(carbon: Callable[..., Path]) -> None:
+    with refused(Status.IO, "rpointer.coupler.2001-01-03-00000"):
+        begin(carbon(read="required"))
+
+
+def test_other_block_size_is_refused_unless_accepted(carbon: Callable[..., Path]) -> None:
+    written(carbon())
+    with refused(Status.CONFIG, "block size", "was 16 and is 32", "accept: [block]"):
+        begin(carbon(block=32))
+    begin(carbon(block=32, accept=["block"]))
+
+
+def test_other_model_file_is_refused_unless_accepted(tmp_path: Path, carbon: Callable[..., Path]) -> None:
+    written(carbon())
+    write_carbon(tmp_path / "carbon.pt", version="2.0.0")
+    with refused(Status.CONFIG, "emulator file", "'carbon'", "accept: [model]"):
+        begin(carbon())
+    begin(carbon(accept=["model"]))
+
+
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [(np.arange(1, 37), "37 cells, this run 36"), (np.arange(2, 39), "has no cell 38")],
+    ids=["fewer", "others"],
+)
+def test_other_cells_are_refused(carbon: Callable[..., Path], ids: np.ndarray, words: str) -> None:
+    config = carbon()
+    written(config)
+    with refused(Status.CELLS, words):
+        begin(config, ids)
+
+
+def test_write_restart_needs_the_section_and_a_step(tmp_path: Path, couple: Callable[..., Coupler]) -> None:
+    coupler = couple()
+    with refused(Status.ORDER, "write_restart", "step"):
+        coupler.write_restart()
+    coupler.step()
+    with refused(Status.ORDER, "restart:"):
+        coupler.write_restart()
+
+
+def test_folder_that_cannot_be_made_is_an_error(tmp_path: Path, carbon: Callable[..., Path]) -> None:
+    (tmp_path / "restart").write_text("a file where the folder should be")
+    coupler = Coupler(carbon(), start="2001-01-01", dt=3600.0)
+    coupler.set_cells([1], [0.0], [0.0])
+    for name in ("tas", "rsds", "gpp", "reco", "nee"):
+        coupler.bind(name, np.zeros(1))
+    coupler.step()
+    with refused(Status.IO, "cannot write the restart file"):
+        coupler.write_restart()
+
+
+def test_killed_while_writing_leaves_only_restarts_that_are_whole(tmp_path: Path, carbon: Callable[..., Path]) -> None:
+    config = carbon(every="1h", keep=3)
+    chance = random.Random(1)
+    for _ in range(5):
+        shutil.rmtree(tmp_path / "restart", ignore_errors=True)
+        process = subprocess.Popen(
+            [sys.executable, str(PROGRAM), str(config), "0", "100000"], env=ENVIRONMENT, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 60
+        while not pointers(tmp_path) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0.0, 0.5))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        for pointer in (tmp_path / "restart").glob("rpointer.coupler.*-?????"):
+            name, digest = pointer.read_text().split()
+            content = (tmp_path / "restart" / name).read_bytes()
+            assert hashlib.sha256(content).hexdigest() == digest
+        (tmp_path / "history.nc").unlink(missing_ok=True)
