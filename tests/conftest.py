@@ -24,6 +24,10 @@ hypothesis.settings.load_profile("tests")
 Entry = str | Path | dict[str, Any]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("filterwarnings", "ignore:.torch.jit.*deprecated:DeprecationWarning")
+
+
 @pytest.fixture
 def coupling(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes a coupling file and returns its path."""
