@@ -12,8 +12,8 @@ module disaggregation
    use solar_geometry, only: daily_mean_cosine_zenith, declination, irradiance, mean_cosine_zenith
    implicit none
    private
-   public :: atmosphere_t, new_atmosphere, disaggregation_t, hourly_shortwave, hourly_temperature, hourly_longwave, daily_range, &
-      spell_start
+   public :: atmosphere_t, new_atmosphere, disaggregation_t
+   public :: daily_range, hourly_longwave, hourly_precipitation, hourly_shortwave, hourly_temperature, spell_start
 
    real(wp), parameter :: warmest_hour = 14.5_wp
       !! Local solar time at which the temperature peaks [h].
@@ -261,13 +261,18 @@ contains
    end function hourly_precipitation
 
    elemental integer function spell_start(id, day)
-      !! Hour at which the spell of a day starts, from 0: scattered, but the same on any rank.
+      !! Hour at which the spell of a day starts, from 0.
+      !!
+      !! An additive recurrence (Weyl 1916) over cells and days: all hours come up equally often, neighbours differ, and
+      !! the answer is the same on any rank.
       integer, intent(in) :: id
          !! Cell.
       integer, intent(in) :: day
          !! Day of the year.
+      real(wp), parameter :: cell_share = 0.6180339887498949_wp
+      real(wp), parameter :: day_share = 0.4142135623730951_wp
 
-      spell_start = modulo(id*7919 + day*104729 + modulo(id*day, 9973)*31, steps_per_day)
+      spell_start = int(steps_per_day*modulo(cell_share*id + day_share*day, 1.0_wp))
    end function spell_start
 
    elemental real(wp) function frozen_fraction(temperature)

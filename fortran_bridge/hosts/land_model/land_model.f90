@@ -88,13 +88,12 @@ contains
       call weather%give_hour(hour, air)
       call step_land(air, owned%ice, land)
       call budget%add(air, land)
+      if (day > chosen%days - chosen%result_days) call means%add()
       timings%land = timings%land + (seconds_now() - clock)
 
       clock = seconds_now()
       call coupling%step(land)
       timings%coupling = timings%coupling + (seconds_now() - clock)
-
-      if (day > chosen%days - chosen%result_days) call means%add()
    end subroutine step_hour
 
    subroutine prescribe_lai()
@@ -109,6 +108,7 @@ contains
       call means%include('tas', 'air_temperature', 'K', air%tas)
       call means%include('pr', 'precipitation_flux', 'kg m-2 s-1', air%pr)
       call means%include('rsds', 'surface_downwelling_shortwave_flux_in_air', 'W m-2', air%rsds)
+      call means%include('rlds', 'surface_downwelling_longwave_flux_in_air', 'W m-2', air%rlds)
       call means%include('lai', 'leaf_area_index', '1', land%lai)
       call means%include('evspsbl', 'water_evapotranspiration_flux', 'kg m-2 s-1', land%evspsbl)
       call means%include('tran', 'transpiration_flux', 'kg m-2 s-1', land%transpiration)

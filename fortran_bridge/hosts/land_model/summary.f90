@@ -1,7 +1,9 @@
 ! SPDX-License-Identifier: Apache-2.0
 !> What a run did and how long it took: a table on standard output and a JSON file.
 module summary
-   use, intrinsic :: iso_fortran_env, only: int64, output_unit
+   use, intrinsic :: iso_fortran_env, only: compiler_version, int64, output_unit
+   use mpi_f08, only: mpi_get_library_version, mpi_max_library_version_string
+   use netcdf, only: nf90_inq_libvers
    use budgets, only: totals_t
    use constants, only: steps_per_day, wp
    use parallel, only: parallel_t, stop_all
@@ -95,6 +97,9 @@ contains
       call whole('ranks', ranks%size)
       call whole('cells', cells)
       write (unit, '(3a)') '  "coupled": ', trim(merge('true ', 'false', chosen%coupled)), ','
+      call text('compiler', compiler_version())
+      call text('mpi', mpi_version())
+      call text('netcdf', first_word(nf90_inq_libvers()))
       call number('land_area_m2', totals%area)
       call number('seconds_total', mean%total)
       call number('seconds_forcing', mean%forcing)
@@ -121,6 +126,14 @@ contains
 
    contains
 
+      subroutine text(name, value)
+         character(len=*), intent(in) :: name
+         character(len=*), intent(in) :: value
+            !! Without quotes or backslashes.
+
+         write (unit, '(5a)') '  "', name, '": "', trim(value), '",'
+      end subroutine text
+
       subroutine whole(name, value)
          character(len=*), intent(in) :: name
          integer, intent(in) :: value
@@ -136,4 +149,23 @@ contains
          write (unit, '(3a, es24.16e3, a)') '  "', name, '": ', value, merge(' ', ',', present(last))
       end subroutine number
    end subroutine write_summary
+
+   function mpi_version() result(version)
+      !! What the MPI library says it is, up to the first comma.
+      character(len=:), allocatable :: version
+      character(len=mpi_max_library_version_string) :: text
+      integer :: length, comma
+
+      call mpi_get_library_version(text, length)
+      comma = scan(text(:length), ','//new_line('a')//char(0))
+      version = trim(text(:merge(comma - 1, length, comma > 0)))
+   end function mpi_version
+
+   pure function first_word(text) result(word)
+      !! The first of the words of a text.
+      character(len=*), intent(in) :: text
+      character(len=:), allocatable :: word
+
+      word = text(:scan(text//' ', ' ') - 1)
+   end function first_word
 end module summary

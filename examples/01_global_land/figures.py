@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Maps, time series, and one picture of both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import matplotlib.pyplot as plt
+import time_series
+from maps import MAPS, draw_map
+from results import Result
+
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "0.4",
+    "axes.linewidth": 0.8,
+    "xtick.color": "0.3",
+    "ytick.color": "0.3",
+    "axes.labelcolor": "0.2",
+    "text.color": "0.1",
+    "legend.frameon": False,
+    "figure.dpi": 150,
+    "savefig.bbox": "tight",
+    "savefig.facecolor": "white",
+}
+
+
+def draw(result: Result, folder: Path) -> None:
+    """Write all figures as PNG to `folder`."""
+    with plt.rc_context(STYLE):
+        for name in MAPS:
+            figure, axes = plt.subplots(figsize=(8.0, 4.6))
+            draw_map(axes, result, name)
+            _save(figure, folder / f"map_{name}.png")
+        for name, panel in (("global", time_series.draw_global), ("bands", time_series.draw_bands)):
+            figure = panel(result)
+            _save(figure, folder / f"time_series_{name}.png")
+        _save(_overview(result), folder / "overview.png")
+
+
+def _overview(result: Result) -> plt.Figure:
+    """Return four maps above two time series."""
+    figure = plt.figure(figsize=(12.0, 10.2), constrained_layout=True)
+    grid = figure.add_gridspec(3, 2, height_ratios=(1.0, 1.0, 0.78), hspace=0.03)
+    for place, name in enumerate(MAPS):
+        draw_map(figure.add_subplot(grid[place // 2, place % 2]), result, name)
+    time_series.draw_carbon(figure.add_subplot(grid[2, 0]), result)
+    time_series.draw_lai_by_band(figure.add_subplot(grid[2, 1]), result)
+    return figure
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    figure.savefig(path)
+    plt.close(figure)
