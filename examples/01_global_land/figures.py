@@ -50,8 +50,9 @@ def draw(result: Result, folder: Path) -> None:
 
 def _overview(result: Result) -> plt.Figure:
     """Return four maps above two time series."""
-    figure = plt.figure(figsize=(12.0, 10.2), constrained_layout=True)
-    grid = figure.add_gridspec(3, 2, height_ratios=(1.0, 1.0, 0.78), hspace=0.03)
+    figure = plt.figure(figsize=(12.0, 9.9), constrained_layout=True)
+    grid = figure.add_gridspec(3, 2, height_ratios=(1.0, 1.0, 0.75))
+    figure.get_layout_engine().set(h_pad=0.08, w_pad=0.12, hspace=0.0, wspace=0.0)
     for place, name in enumerate(MAPS):
         draw_map(figure.add_subplot(grid[place // 2, place % 2]), result, name)
     time_series.draw_carbon(figure.add_subplot(grid[2, 0]), result)

@@ -8,14 +8,24 @@ from dataclasses import dataclass
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.collections import LineCollection, PolyCollection
-from matplotlib.colors import Normalize
+from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from results import Result, Values
 
 N_LON, N_LAT = 96, 48
 G_PER_KG = 1000.0
 SECONDS_PER_YEAR = 360 * 86400
 
-SEA, ICE, COAST, FRAME = "#f4f7f9", "#dfe6ea", "#4a5358", "#9aa5ab"
+SEA, ICE, COAST, FRAME = "#f2f6f9", "#d9e2e8", "#39424a", "#9aa5ab"
+
+
+def _colours(*stops: str) -> Colormap:
+    return LinearSegmentedColormap.from_list("stops", stops)
+
+
+LEAVES = _colours("#f6f1dd", "#e3e7ae", "#b5d47c", "#74b552", "#35893f", "#12603a", "#073b2c")
+GROWTH = _colours("#f8f3e3", "#eedd9a", "#cfc44b", "#8fae2f", "#4a9139", "#157049", "#0b4a4f", "#122a4a")
+EXCHANGE = _colours("#0b4d43", "#2f8577", "#82c0b2", "#d2e8e2", "#f7f7f5", "#f2e1c4", "#dcae6c", "#a96a24", "#5f3608")
+WATER = _colours("#f7f2e4", "#dbe6c4", "#9fd0be", "#55aebf", "#2a7fb4", "#2a4f97", "#2a1f5f")
 
 
 @dataclass(frozen=True)
@@ -26,17 +36,17 @@ class Map:
     units: str
     factor: float
     limits: tuple[float, float]
-    colours: str
+    colours: Colormap
     extend: str = "max"
 
 
 MAPS = {
-    "lai": Map("Leaf area index", "m² m⁻²", 1.0, (0.0, 6.0), "YlGn"),
-    "gpp": Map("Gross primary production", "gC m⁻² yr⁻¹", G_PER_KG * SECONDS_PER_YEAR, (0.0, 3000.0), "summer_r"),
+    "lai": Map("Leaf area index", "m² m⁻²", 1.0, (0.0, 6.0), LEAVES),
+    "gpp": Map("Gross primary production", "gC m⁻² yr⁻¹", G_PER_KG * SECONDS_PER_YEAR, (0.0, 3000.0), GROWTH),
     "nee": Map(
-        "Net ecosystem exchange, upward", "gC m⁻² yr⁻¹", G_PER_KG * SECONDS_PER_YEAR, (-600.0, 600.0), "BrBG_r", "both"
+        "Net ecosystem exchange, upward", "gC m⁻² yr⁻¹", G_PER_KG * SECONDS_PER_YEAR, (-600.0, 600.0), EXCHANGE, "both"
     ),
-    "evspsbl": Map("Evapotranspiration", "kg m⁻² yr⁻¹", SECONDS_PER_YEAR, (0.0, 1400.0), "YlGnBu"),
+    "evspsbl": Map("Evapotranspiration", "kg m⁻² yr⁻¹", SECONDS_PER_YEAR, (0.0, 1400.0), WATER),
 }
 
 
@@ -53,7 +63,7 @@ def draw_map(axes: plt.Axes, result: Result, name: str) -> None:
         cmap=chosen.colours,
         norm=Normalize(*chosen.limits),
         edgecolor="face",
-        linewidth=0.2,
+        linewidth=0.4,
         zorder=2,
     )
     axes.add_collection(cells)

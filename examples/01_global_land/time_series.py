@@ -19,8 +19,10 @@ def draw_global(result: Result) -> plt.Figure:
     """Return carbon fluxes, leaf area and evapotranspiration of the whole land."""
     figure, panels = plt.subplots(3, 1, figsize=(8.0, 8.4), constrained_layout=True)
     draw_carbon(panels[0], result)
-    _draw(panels[1], result.mean("lai"), COLOURS["lai"], "Leaf area index", "m² m⁻²")
-    _draw(panels[2], result.mean("evspsbl") * KG_PER_DAY, COLOURS["evspsbl"], "Evapotranspiration", "kg m⁻² d⁻¹")
+    panels[1].plot(_months(result), result.mean("lai"), color=COLOURS["lai"], linewidth=1.4)
+    _finish(panels[1], "Leaf area index of the land", "m² m⁻²")
+    panels[2].plot(_months(result), result.mean("evspsbl") * KG_PER_DAY, color=COLOURS["evspsbl"], linewidth=1.4)
+    _finish(panels[2], "Evapotranspiration of the land", "kg m⁻² d⁻¹")
     return figure
 
 
@@ -36,12 +38,12 @@ def draw_bands(result: Result) -> plt.Figure:
 
 def draw_carbon(axes: plt.Axes, result: Result) -> None:
     """Draw the carbon fluxes of the whole land."""
-    names = {"gpp": "gross primary production", "reco": "ecosystem respiration", "nee": "net exchange, upward"}
+    names = {"gpp": "gross primary production", "reco": "respiration", "nee": "net exchange, upward"}
     for name, label in names.items():
         axes.plot(_months(result), result.total(name) * PG_PER_YEAR, color=COLOURS[name], linewidth=1.4, label=label)
     axes.axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
-    _finish(axes, result, "Carbon fluxes of the land", "PgC yr⁻¹")
-    axes.legend(loc="upper left", bbox_to_anchor=(0.0, 0.9), fontsize=9)
+    _finish(axes, "Carbon fluxes of the land", "PgC yr⁻¹")
+    _legend(axes, columns=3)
 
 
 def draw_lai_by_band(axes: plt.Axes, result: Result) -> None:
@@ -56,21 +58,24 @@ def _by_band(axes: plt.Axes, result: Result, name: str, factor: float, title: st
         if inside.any():
             line = result.mean(name, inside) * factor
             axes.plot(_months(result), line, color=colour, linewidth=1.4, label=_band_name(south, north))
-    _finish(axes, result, title, units)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
+    _finish(axes, title, units)
+    _legend(axes, columns=len(BANDS))
 
 
-def _draw(axes: plt.Axes, line: Values, colour: str, title: str, units: str) -> None:
-    axes.plot(np.linspace(0.0, 12.0, line.size), line, color=colour, linewidth=1.4)
+def _finish(axes: plt.Axes, title: str, units: str) -> None:
     axes.set_title(title)
     axes.set_ylabel(units)
     _month_axis(axes)
 
 
-def _finish(axes: plt.Axes, result: Result, title: str, units: str) -> None:
-    axes.set_title(title)
-    axes.set_ylabel(units)
-    _month_axis(axes)
+def _legend(axes: plt.Axes, columns: int) -> None:
+    """Put the legend between title and panel, where no line can be hidden by it."""
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(
+        handles, labels, loc="lower left", bbox_to_anchor=(-0.01, 0.98), ncols=columns, fontsize=8.5,
+        handlelength=1.2, columnspacing=1.1, borderpad=0.2, handletextpad=0.5,
+    )  # fmt: skip
+    axes.set_title(axes.get_title(loc="left"), pad=22)
 
 
 def _month_axis(axes: plt.Axes) -> None:
@@ -87,7 +92,6 @@ def _months(result: Result) -> Values:
 
 
 def _band_name(south: int, north: int) -> str:
-    def side(latitude: int) -> str:
-        return "0°" if latitude == 0 else f"{abs(latitude)}°{'N' if latitude > 0 else 'S'}"
-
-    return f"{side(south)} to {side(north)}"
+    if south >= 0:
+        return f"{south}-{north}° N"
+    return f"{-north}-{-south}° S"
