@@ -53,13 +53,13 @@ def view(ffi: Any, array: Any, name: str) -> NDArray[Any]:
         raise _error(name, f"its rank is {rank}; give an array of rank 0 to {MAX_RANK}")
     shape = tuple(array.extent[i] for i in reversed(range(rank)))
     strides = tuple(array.stride[i] for i in reversed(range(rank)))
-    if any(extent < 0 for extent in shape):
-        raise _error(name, "its size is not known, as that of an assumed-size array (*); give a section of it, (1:n)")
     if 0 in shape:
         return np.empty(shape, dtype)
     address = int(ffi.cast("intptr_t", array.data))
     if address == 0:
         raise _error(name, "it is not allocated or not associated; bind it after its allocation")
+    if any(extent < 0 for extent in shape):
+        raise _error(name, "its size is not known, as that of an assumed-size array (*); give a section of it, (1:n)")
 
     # The first element need not be the lowest in memory: a stride can be negative.
     spans = [(extent - 1) * stride for extent, stride in zip(shape, strides, strict=True)]

@@ -23,11 +23,12 @@
 !! and wherever the YAML file says `on_error: abort` (the default), an error prints its message and stops the whole MPI
 !! job. This file holds no logic: it turns Fortran's strings and arrays into those of `coupler_plugin.h`.
 module coupler_plugin
-   use, intrinsic :: iso_c_binding, only: c_char, c_double, c_f_pointer, c_int, c_null_char, c_ptr, c_size_t
+   use, intrinsic :: iso_c_binding, only: c_char, c_double, c_f_pointer, c_int, c_int64_t, c_null_char, c_null_ptr, c_ptr, &
+      c_size_t
    implicit none
    private
 
-   public :: coupler_t, coupler_version
+   public :: coupler_array, coupler_array_t, coupler_t, coupler_version
 
    integer(c_int), parameter, public :: COUPLER_OK = 0              !! success
    integer(c_int), parameter, public :: COUPLER_ERROR_STARTUP = 1   !! Python or the library did not start
@@ -55,12 +56,29 @@ module coupler_plugin
       procedure :: init
       procedure :: set_cells
       procedure :: bind
+      procedure :: bind_array
       procedure :: step
       procedure :: finalize
       procedure :: get_message
    end type coupler_t
 
+   !> Where an array is, and its strides: what the function `coupler_array` gives and `bind_array` takes.
+   type, bind(c) :: coupler_array_t
+      private
+      type(c_ptr) :: data = c_null_ptr
+      integer(c_int) :: type = 0, rank = 0
+      integer(c_int64_t) :: extent(7) = 0, stride(7) = 0
+   end type coupler_array_t
+
    interface
+      !> Describe an array for `bind_array`. It is called as a C function, and so gets the array itself from compilers
+      !! that hand copies to Fortran procedures.
+      function coupler_array(array) bind(c, name='coupler_array_of_descriptor') result(description)
+         import :: coupler_array_t
+         type(*), dimension(..), intent(inout), target, asynchronous :: array
+         type(coupler_array_t) :: description
+      end function coupler_array
+
       integer(c_int) function c_init(config, comm, start, dt, handle) bind(c, name='coupler_init')
          import :: c_char, c_double, c_int
          character(kind=c_char), intent(in) :: config(*), start(*)
@@ -83,6 +101,14 @@ module coupler_plugin
          type(*), dimension(..), intent(inout), target, asynchronous :: field
          character(kind=c_char), intent(in), optional :: units(*)
       end function c_bind
+
+      integer(c_int) function c_bind_array(handle, name, array, units) bind(c, name='coupler_bind')
+         import :: c_char, c_int, coupler_array_t
+         integer(c_int), value :: handle
+         character(kind=c_char), intent(in) :: name(*)
+         type(coupler_array_t), intent(in) :: array
+         character(kind=c_char), intent(in), optional :: units(*)
+      end function c_bind_array
 
       integer(c_int) function c_step(handle) bind(c, name='coupler_step')
          import :: c_int
@@ -145,16 +171,20 @@ contains
    end subroutine set_cells
 
    !> Bind a field to an array of the host, of any real kind and any strides; it is not copied, but read and written
-   !> where it is by each step until it is bound again or the coupler is finalized.
+   !! where it is by each step until it is bound again or the coupler is finalized.
    !!
    !! Give the array itself the `target` attribute (or `allocatable, target`, or `pointer`): it changes in `step` without
-   !! being an argument there. `intent(inout)` keeps expressions out, which would be gone before the first step.
+   !! being an argument there. Bind it where it lives, not in a procedure that got a section of it as an argument, which
+   !! may be a copy. `intent(inout)` keeps expressions out, which would be gone before the first step.
+   !!
+   !! One kind of array must go through `bind_array`: a component of all elements of an array of derived types, such as
+   !! `cells%tas` or a pointer to it. gfortran hands a copy of it to every procedure that is not a C function.
    subroutine bind(self, name, field, units, rc)
       class(coupler_t), intent(in) :: self
-      character(len=*), intent(in) :: name                                    !! name in the field dictionary: 'tas'
+      character(len=*), intent(in) :: name                                 !! name in the field dictionary: 'tas'
       type(*), dimension(..), intent(inout), target, asynchronous :: field !! array of the shape of the cells
-      character(len=*), intent(in), optional :: units                         !! CF units; absent: the field's own
-      integer(c_int), intent(out), optional :: rc                             !! status
+      character(len=*), intent(in), optional :: units                      !! CF units; absent: the field's own
+      integer(c_int), intent(out), optional :: rc                          !! status
 
       if (present(units)) then
          call answer(self%handle, c_bind(self%handle, c_string(name), field, c_string(units)), rc)
@@ -162,6 +192,22 @@ contains
          call answer(self%handle, c_bind(self%handle, c_string(name), field), rc)
       end if
    end subroutine bind
+
+   !> Bind a field to an array that was described where it lives:
+   !! `call coupler%bind_array('tas', coupler_array(cells%tas), units='K')`.
+   subroutine bind_array(self, name, array, units, rc)
+      class(coupler_t), intent(in) :: self
+      character(len=*), intent(in) :: name            !! name in the field dictionary: 'tas'
+      type(coupler_array_t), intent(in) :: array      !! what `coupler_array` says of the host's array
+      character(len=*), intent(in), optional :: units !! CF units; absent: the field's own
+      integer(c_int), intent(out), optional :: rc     !! status
+
+      if (present(units)) then
+         call answer(self%handle, c_bind_array(self%handle, c_string(name), array, c_string(units)), rc)
+      else
+         call answer(self%handle, c_bind_array(self%handle, c_string(name), array), rc)
+      end if
+   end subroutine bind_array
 
    !> Advance by one step of the host: read the inputs, run what is due, write the outputs in place.
    subroutine step(self, rc)

@@ -10,6 +10,9 @@
 
 #include "coupler_plugin.h"
 
+/* Called by the host itself, the other two by the module alone. */
+coupler_array coupler_array_of_descriptor(const CFI_cdesc_t *descriptor);
+
 #ifdef __GNUC__
 #pragma GCC visibility push(hidden)
 #endif
@@ -32,7 +35,7 @@ static int type_of(CFI_type_t type)
     return 0;
 }
 
-static coupler_array describe(const CFI_cdesc_t *descriptor)
+coupler_array coupler_array_of_descriptor(const CFI_cdesc_t *descriptor)
 {
     coupler_array array = {.data = descriptor->base_addr, .type = type_of(descriptor->type), .rank = descriptor->rank};
 
@@ -46,15 +49,18 @@ static coupler_array describe(const CFI_cdesc_t *descriptor)
 int coupler_set_cells_descriptor(int handle, const CFI_cdesc_t *id, const CFI_cdesc_t *lon, const CFI_cdesc_t *lat,
                                  const CFI_cdesc_t *area)
 {
-    coupler_array ids = describe(id), longitudes = describe(lon), latitudes = describe(lat), areas = {0};
+    coupler_array ids = coupler_array_of_descriptor(id);
+    coupler_array longitudes = coupler_array_of_descriptor(lon);
+    coupler_array latitudes = coupler_array_of_descriptor(lat);
+    coupler_array areas = {0};
 
-    if (area) areas = describe(area);
+    if (area) areas = coupler_array_of_descriptor(area);
     return coupler_set_cells(handle, &ids, &longitudes, &latitudes, area ? &areas : 0);
 }
 
 int coupler_bind_descriptor(int handle, const char *name, const CFI_cdesc_t *field, const char *units)
 {
-    coupler_array array = describe(field);
+    coupler_array array = coupler_array_of_descriptor(field);
 
     return coupler_bind(handle, name, &array, units);
 }

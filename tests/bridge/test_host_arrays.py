@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arrays as Fortran hosts have them: kinds, ranks, strides, blocks, arrays that move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Hosts, Run
+
+
+@pytest.fixture(scope="module")
+def run(hosts: Hosts, config: Path) -> Callable[..., Run]:
+    """Return a function that compiles and runs a host once, however many tests look at it."""
+    runs: dict[tuple[str, ...], Run] = {}
+
+    def run_once(name: str, *flags: str) -> Run:
+        key = (name, *flags)
+        if key not in runs:
+            runs[key] = hosts.run(hosts.compile(name, *flags), config)
+        return runs[key]
+
+    return run_once
+
+
+@pytest.mark.parametrize("rank", range(5))
+@pytest.mark.parametrize(("bits", "flags"), [(32, ()), (64, ("-fdefault-real-8", "-fdefault-double-8"))])
+def test_fields_of_each_kind_and_rank_are_read_and_written(
+    run: Callable[..., Run], bits: int, flags: tuple[str, ...], rank: int
+) -> None:
+    result = run("kinds_and_ranks.f90", *flags)
+    assert result["bits"] == str(bits)
+    assert result[f"rank_{rank}"] == "T"
+
+
+@pytest.mark.parametrize(
+    "case", ["every_second_element", "backwards", "middle_level", "component", "pointer_to_section"]
+)
+def test_parts_of_arrays_are_used_where_they_are(run: Callable[..., Run], case: str) -> None:
+    assert run("strided_arrays.f90")[case] == "T"
+
+
+def test_ragged_blocks_leave_inactive_cells_alone(run: Callable[..., Run]) -> None:
+    result = run("ragged_blocks.f90")
+    assert result["active"] == "T"
+    assert result["inactive"] == "T"
+
+
+@pytest.mark.parametrize("flags", [("-O0",), ("-O3", "-flto=auto", "-fwhole-program")])
+def test_the_compiler_sees_what_a_step_has_written(run: Callable[..., Run], flags: tuple[str, ...]) -> None:
+    assert run("hidden_writes.f90", *flags)["wrong"] == "0"
+
+
+def test_two_couplers_and_arrays_that_moved(hosts: Hosts, config: Path, write_coupling: Callable[..., Path]) -> None:
+    result = hosts.run(hosts.compile("two_couplers.f90"), config, write_coupling(scale=3.0))
+    for case in ("first", "second", "bound_again", "first_is_finalized", "second_goes_on"):
+        assert result[case] == "T", case
