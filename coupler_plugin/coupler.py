@@ -6,6 +6,7 @@ In-line hosts (through the bridge) and Python programs use this one class, so th
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -28,11 +29,13 @@ from coupler_plugin.exchange import Exchange, Window, producers
 from coupler_plugin.fields import Conversion, Fields
 from coupler_plugin.history import History
 from coupler_plugin.memory import check_fit, recall, restore
-from coupler_plugin.parallel import together
+from coupler_plugin.parallel import rank_of, together
 from coupler_plugin.restart import Memory, RestartFiles
 
 if TYPE_CHECKING:
     from mpi4py import MPI
+
+logger = logging.getLogger("coupler_plugin")
 
 _NEVER = 2**63
 
@@ -201,6 +204,12 @@ class Coupler:
         assert self.cells is not None
         for emulator in self.emulators:
             emulator.prepare(self.cells)
+            if emulator.block != "exact" and not emulator.keeps_bits and rank_of(self.comm) == 0:
+                logger.warning(
+                    "the emulator '%s' gives a cell other last bits at another place of a block: they will depend on "
+                    "the number of ranks. Unset MKL_CBWR, or set it to AUTO.",
+                    emulator.name,
+                )
 
     def _connect(self) -> None:
         """Resolve where every input comes from and every output goes; again after an array was bound anew."""

@@ -62,6 +62,7 @@ def summarise(coupler: Coupler) -> dict[str, Any]:
                 "calls": column.calls,
                 "columns": sum(allgather(comm, column.calls * (coupler.cells.n if coupler.cells else 0))),
                 "blocks": allgather(comm, column.block_sizes),
+                "keeps_bits": all(allgather(comm, column.keeps_bits)),
             }
             for column in coupler.emulators
         ],

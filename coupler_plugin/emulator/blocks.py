@@ -2,13 +2,14 @@
 """Column blocks: the columns of a rank run through an emulator in calls of a fixed number of rows.
 
 A network's answer for a row can change its last bits with the number of rows of the call. With blocks of one size
-every row meets the same kernels however the cells are spread over ranks. A short last block may run in a smaller
-bucket, but only in one that a check with the real module has shown to give every row the bits of the full block.
+every row meets the same kernels however the cells are spread over ranks; a check with the real module shows whether it
+also meets them at every place of the block. A short last block may run in a smaller bucket, but only in one that the
+same check has shown to give every row the bits of the full block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 import numpy as np
@@ -43,6 +44,8 @@ class Blocks:
         The columns, in the manifest's order of channels. Write inputs, `run`, read outputs; the state stays.
     sizes : tuple of int
         Rows of the calls.
+    keeps_bits : bool
+        Whether a column has the same bits wherever it runs; "exact" promises nothing.
     """
 
     def __init__(self, emulator: EmulatorFile, n: int, block: int | Literal["exact"]) -> None:
@@ -51,6 +54,7 @@ class Blocks:
         self._path = emulator.path
         self._n = n
         self._without_autograd = torch.inference_mode()
+        self.keeps_bits = block != "exact"
         self.sizes = self._choose_sizes(manifest, block)
         rows = sum(self.sizes)
         # torch aligns its memory to cache lines, numpy need not.
@@ -120,15 +124,15 @@ class Blocks:
             return ()
         if block == "exact":
             return (self._n,)
-        full, tail = divmod(self._n, block)
-        sizes = [block] * full
-        if tail:
-            sizes.append(smallest_bucket(self._call_on_sample(manifest, block), tail, block))
-        return tuple(sizes)
-
-    def _call_on_sample(self, manifest: Manifest, block: int) -> Callable[[slice], list[torch.Tensor]]:
         sample = sample_arguments(manifest, block)
-        return lambda rows: self._checked([tensor[rows].clone() for tensor in sample], manifest)
+
+        def call(rows: torch.Tensor) -> list[torch.Tensor]:
+            return self._checked([tensor[rows] for tensor in sample], manifest)
+
+        whole = call(torch.arange(block))
+        self.keeps_bits = _gives_same_bits(call, whole, [torch.arange(block).roll(block // 2 + 1)])
+        full, tail = divmod(self._n, block)
+        return (block,) * full + ((smallest_bucket(call, whole, tail),) if tail else ())
 
     def _warm_up(self, manifest: Manifest) -> None:
         for size in dict.fromkeys(self.sizes):
@@ -160,34 +164,36 @@ class Blocks:
         return parts
 
 
-def smallest_bucket(call: Callable[[slice], list[torch.Tensor]], tail: int, block: int) -> int:
+#: runs the emulator on some rows of a sample
+Call = Callable[[torch.Tensor], list[torch.Tensor]]
+
+
+def smallest_bucket(call: Call, whole: Sequence[torch.Tensor], tail: int) -> int:
     """Return the smallest proved number of rows that holds `tail` rows.
 
     Parameters
     ----------
     call : callable
-        Runs the emulator on a slice of a sample of `block` rows.
-    tail, block : int
-        Rows to run, and rows of a full block.
+    whole : sequence of tensors
+        What it gives for all rows of the sample, which fill a block.
+    tail : int
+        Rows to run.
     """
-    whole = call(slice(0, block))
+    block = len(whole[0])
     size = _GRAIN
     while size < block:
-        if size >= tail and block % size == 0 and _gives_same_bits(call, whole, size, block):
+        if size >= tail and block % size == 0 and _gives_same_bits(call, whole, torch.split(torch.arange(block), size)):
             return size
         size *= 2
     return block
 
 
-def _gives_same_bits(
-    call: Callable[[slice], list[torch.Tensor]], whole: list[torch.Tensor], size: int, block: int
-) -> bool:
-    for first in range(0, block, size):
-        rows = slice(first, first + size)
-        for part, reference in zip(call(rows), whole, strict=True):
-            if not np.array_equal(_bits(part), _bits(reference[rows])):
-                return False
-    return True
+def _gives_same_bits(call: Call, whole: Sequence[torch.Tensor], parts: Iterable[torch.Tensor]) -> bool:
+    return all(
+        np.array_equal(_bits(part), _bits(reference[rows]))
+        for rows in parts
+        for part, reference in zip(call(rows), whole, strict=True)
+    )
 
 
 def _bits(tensor: torch.Tensor) -> NDArray[np.int32]:
@@ -207,7 +213,8 @@ def sample_arguments(manifest: Manifest, rows: int) -> list[torch.Tensor]:
     if manifest.static:
         arguments.append(draw(manifest.static, rows))
     if manifest.state:
-        arguments.append(_initial_state(manifest, rows))
+        # a state of zeros would hide what a product does to it
+        arguments.append(_initial_state(manifest, rows) + torch.rand(rows, manifest.n_state, generator=generator))
     return arguments
 
 

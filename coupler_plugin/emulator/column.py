@@ -128,6 +128,11 @@ class ColumnEmulator:
         """Rows of each call of the module on this rank."""
         return self._blocks.sizes if self._blocks else ()
 
+    @property
+    def keeps_bits(self) -> bool:
+        """Whether a column has the same bits wherever it runs, as far as this rank knows."""
+        return self._blocks is None or self._blocks.keeps_bits
+
     def _used_outputs(self, names: Sequence[str] | None) -> list[Output]:
         known = {entry.name: entry for entry in self.manifest.outputs}
         unknown = [name for name in names or () if name not in known]

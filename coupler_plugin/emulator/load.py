@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from coupler_plugin.emulator import kernels
 from coupler_plugin.emulator import manifest as manifests
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.parallel import broadcast, rank_of, together
@@ -46,6 +47,7 @@ def load(path: Path, comm: MPI.Comm | None = None) -> EmulatorFile:
     CouplerError
         MODEL on every rank, when the file is missing, no TorchScript archive, or without a manifest.
     """
+    kernels.settle()
     data = together(comm, lambda: _read(path) if rank_of(comm) == 0 else b"")
     data = broadcast(comm, data)
     with torch.inference_mode():  # parameters made here carry nothing of autograd into a step
