@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hands the links of a weight file out to the ranks, in equal parts that rank 0 reads one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coupler_plugin.errors import CouplerError
+from coupler_plugin.parallel import rank_of, size_of, together
+from coupler_plugin.regrid.geometry import Indices
+from coupler_plugin.regrid.links import Links
+from coupler_plugin.regrid.weight_files import WeightFile
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+
+def scatter_file(comm: MPI.Comm | None, path: Path) -> Links:
+    """Return this rank's part of the links of a file, with the ids of cells as rows and columns; a collective call.
+
+    Raises
+    ------
+    CouplerError
+        IO on every rank, when the file cannot be read or is damaged.
+    """
+    file = together(comm, partial(WeightFile, path) if rank_of(comm) == 0 else lambda: None)
+    if file is None:
+        assert comm is not None
+        part: Links = comm.recv(source=0)
+        together(comm, lambda: None)
+        return part
+    with file:
+        error: CouplerError | None = None
+        slabs = file.slabs(max(1, -(-file.n // size_of(comm))))
+        ids = [file.ids("b"), file.ids("a")]
+        for rank in range(size_of(comm)):
+            part = Links.none()
+            try:
+                part = _with_ids(next(slabs, part), *ids)
+            except CouplerError as caught:
+                # The other ranks wait for a part each; that there is an error they learn together, below.
+                error, slabs = caught, iter(())
+            if rank == 0:
+                own = part
+            else:
+                assert comm is not None
+                comm.send(part, dest=rank)
+        together(comm, partial(_finish, slabs, error))
+        return own
+
+
+def _with_ids(links: Links, dst_ids: Indices | None, src_ids: Indices | None) -> Links:
+    """Return links between places, counted from 0, as links between ids."""
+    return Links(
+        links.rows + 1 if dst_ids is None else dst_ids[links.rows],
+        links.cols + 1 if src_ids is None else src_ids[links.cols],
+        links.values,
+    )
+
+
+def _finish(slabs: Iterator[Links], error: CouplerError | None) -> None:
+    """Let the file check its sum after the last part, and raise what went wrong before."""
+    if error is not None:
+        raise error
+    for _ in slabs:
+        pass
