@@ -11,11 +11,13 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from coupler_plugin.clock import parse_interval
 from coupler_plugin.errors import CouplerError, Status
+from coupler_plugin.guard.section import GuardSection
 
 MANIFEST_VERSION = 1
 ENTRY = "manifest.json"
@@ -76,6 +78,44 @@ class Window(_Strict):
     length: int = Field(ge=1)
 
 
+class Distribution(_Strict):
+    """How the input channels lay together in the training data, beside the statistics of each.
+
+    The distance of an input from the training data is the Mahalanobis distance, from `correlation` and the means and
+    standard deviations of the inputs. `max_distance` is the largest one found in the training data; without it, the
+    distance that one in 10,000 samples of a normal distribution exceeds is used.
+    """
+
+    correlation: list[list[float]] | None = None
+    max_distance: float | None = Field(None, gt=0)
+
+
+class Budget(_Strict):
+    """What a sum of outputs must be, or must not exceed; the guard `budget` closes it by scaling the terms.
+
+    `terms` are outputs and their positive factors, all channels of an output summed. ``equals`` is a number in the
+    terms' units, such as 1 for class fractions. ``at_most`` is a number, or fields and their factors in canonical units,
+    such as ``{mrso: 1, snw: 1}`` for evaporation; with `per_step`, terms that are rates are first multiplied by the
+    length of the emulator's time step [s].
+    """
+
+    terms: dict[str, float] = Field(min_length=1)
+    equals: float | None = Field(None, gt=0)
+    at_most: float | dict[str, float] | None = None
+    per_step: bool = False
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Budget:
+        if (self.equals is None) == (self.at_most is None):
+            raise ValueError("a budget has either 'equals' or 'at_most'")
+        if min(self.terms.values()) <= 0:
+            raise ValueError("the factors of a budget are positive; write a difference as a 'closure' of an output")
+        if self.per_step and self.at_most is None:
+            raise ValueError("'per_step' goes with 'at_most'")
+        return self
+
+
 class Manifest(_Strict):
     """What `forward` of an emulator takes and gives.
 
@@ -98,6 +138,9 @@ class Manifest(_Strict):
     static: list[Variable] = []
     state: list[State] = []
     outputs: list[Output] = Field(min_length=1)
+    distribution: Distribution | None = None
+    budgets: list[Budget] = []
+    guard: GuardSection = GuardSection()
     scores: dict[str, Any] = {}
     training: dict[str, Any] = {}
 
@@ -126,6 +169,23 @@ class Manifest(_Strict):
                     raise ValueError(
                         f"the closure of '{entry.name}' names '{term}', which is no other output of its size"
                     )
+        for budget in self.budgets:
+            for term in budget.terms:
+                if term not in plain:
+                    raise ValueError(f"a budget names '{term}', which is no output, or the sum of others")
+        return self
+
+    @model_validator(mode="after")
+    def _correlation_is_one(self) -> Manifest:
+        if self.distribution and self.distribution.correlation is not None:
+            try:
+                matrix = np.array(self.distribution.correlation)
+            except ValueError:
+                matrix = np.empty(0)
+            if matrix.shape != (self.n_inputs, self.n_inputs):
+                raise ValueError(f"the correlation is no matrix of the {self.n_inputs} input channels")
+            if not (np.allclose(matrix, matrix.T) and np.allclose(np.diag(matrix), 1) and np.abs(matrix).max() < 1.001):
+                raise ValueError("the correlation is not symmetric with ones on its diagonal and nothing beyond")
         return self
 
     @property
