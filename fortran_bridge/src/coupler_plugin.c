@@ -23,10 +23,8 @@ typedef struct coupler {
     int handle;
     int open;           /**< between init and finalize */
     int abort_on_error; /**< policy `on_error` of the YAML file; 0 until that is read */
-    int parallel;       /**< the host gave a communicator */
-    int comm;
     int threads;        /**< OpenMP threads that the plugin works with */
-    int status;         /**< of the last error */
+    int status;         /**< status of the last error */
     char *message;
 } coupler;
 
@@ -48,7 +46,7 @@ static coupler *find(int handle)
     return found;
 }
 
-static coupler *create(const int *comm)
+static coupler *create(void)
 {
     coupler **grown, *made = calloc(1, sizeof *made);
 
@@ -59,8 +57,6 @@ static coupler *create(const int *comm)
         couplers = grown;
         couplers[coupler_count++] = made;
         made->handle = coupler_count;
-        made->parallel = comm != NULL;
-        made->comm = comm ? *comm : 0;
     }
     pthread_mutex_unlock(&mutex);
     if (grown) return made;
@@ -71,7 +67,7 @@ static coupler *create(const int *comm)
 /* Keep a sentence as the last message of a coupler and of the process, with the rank in front of it. */
 static void remember(coupler *self, const char *sentence)
 {
-    int rank = self->parallel ? coupler_host_mpi_rank(&self->comm) : -1;
+    int rank = coupler_host_mpi_rank();
     size_t room = strlen(sentence) + sizeof "rank -2147483648: ";
     char *own = malloc(room), *last = NULL;
 
@@ -100,17 +96,16 @@ static void remember(coupler *self, const char *sentence)
  * rank 0 has stopped the job by then, and the message stands there once. */
 static _Noreturn void stop(const coupler *self, int status)
 {
-    const int *comm = self->parallel ? &self->comm : NULL;
     void (*flush_fortran_units)(const int *);
 
     stopping = 1;
-    if (coupler_host_mpi_rank(comm) > 0) usleep(500000);
+    if (coupler_host_mpi_rank() > 0) usleep(500000);
     fflush(NULL);
     *(void **)&flush_fortran_units = dlsym(RTLD_DEFAULT, "_gfortran_flush_i4");
     if (flush_fortran_units) flush_fortran_units(NULL); /* NULL: all units, so that the host's own log is whole */
     fprintf(stderr, "coupler_plugin: %s\n", self->message ? self->message : "stopped by the host, without an error.");
     fflush(stderr);
-    coupler_host_mpi_abort(comm, status);
+    coupler_host_mpi_abort(status);
     signal(SIGABRT, SIG_DFL); /* a Fortran runtime would print a backtrace of its own */
     abort();
 }
@@ -192,7 +187,7 @@ int coupler_init(const char *config, const int *comm, const char *start, double 
     *handle = 0;
     if (!config || !start)
         return fail(&process, COUPLER_ERROR_CONFIG, "init was called without the YAML file or without the start date.");
-    self = create(comm);
+    self = create();
     if (!self) return fail(&process, COUPLER_ERROR_INTERNAL, "init found no memory for a coupler.");
 
     coupler_guard_enter(&guard, 0);

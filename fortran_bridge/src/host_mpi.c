@@ -3,33 +3,24 @@
  * @file host_mpi.c
  * The MPI that the host runs, looked up by name at run time.
  *
- * The library is not linked with MPI, so that one build serves serial hosts and every MPI; a rank and a clean abort are
- * all it needs. The Fortran names come first, because there a communicator is an integer in every MPI. A C host has
- * only the C names: Open MPI's communicators are pointers, those of MPICH and its kin are the Fortran integers.
+ * The library is not linked with MPI, so that one build serves serial hosts and every MPI; a rank for messages and a
+ * clean abort are all it needs. Both are asked of MPI_COMM_WORLD, which needs no trust in what the host has given, and
+ * whose C handle is the address of a symbol in Open MPI, a number in MPICH and its kin and in the ABI of MPI 5.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <link.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "internal.h"
 
-typedef void *(*handle_from_fortran)(int);
+#define MPICH_COMM_WORLD 0x44000000
+#define MPI5_COMM_WORLD 0x101
 
 static void *symbol(const char *name)
 {
     return dlsym(RTLD_DEFAULT, name);
-}
-
-static int is_open_mpi(void)
-{
-    return symbol("ompi_mpi_comm_world") != NULL;
-}
-
-/* The Fortran handle of MPI_COMM_WORLD, where the host gave no communicator. */
-static int world(void)
-{
-    return is_open_mpi() ? 0 : 0x44000000;
 }
 
 static int is_running(void)
@@ -45,47 +36,37 @@ static int is_running(void)
     return begun && !ended;
 }
 
-int coupler_host_mpi_rank(const int *comm)
+/* MPI_COMM_WORLD where handles are pointers; NULL where they are integers. */
+static void *world(void)
 {
-    void (*fortran_rank)(int *, int *, int *);
-    int (*pointer_rank)(void *, int *), (*integer_rank)(int, int *);
-    handle_from_fortran from_fortran;
-    int handle = comm ? *comm : world(), rank = -1, error = 0;
+    if (symbol("ompi_mpi_comm_world")) return symbol("ompi_mpi_comm_world");
+    return symbol("MPI_Abi_get_version") ? (void *)(uintptr_t)MPI5_COMM_WORLD : NULL;
+}
 
-    if (!is_running()) return -1;
-    *(void **)&fortran_rank = symbol("mpi_comm_rank_");
-    if (fortran_rank) {
-        fortran_rank(&handle, &rank, &error);
-    } else if (is_open_mpi()) {
-        *(void **)&from_fortran = symbol("MPI_Comm_f2c");
-        *(void **)&pointer_rank = symbol("MPI_Comm_rank");
-        pointer_rank(from_fortran(handle), &rank);
-    } else {
-        *(void **)&integer_rank = symbol("MPI_Comm_rank");
-        integer_rank(handle, &rank);
-    }
+int coupler_host_mpi_rank(void)
+{
+    int (*with_pointer)(void *, int *), (*with_integer)(int, int *);
+    int rank = -1;
+
+    if (!is_running()) return rank;
+    *(void **)&with_pointer = *(void **)&with_integer = symbol("MPI_Comm_rank");
+    if (world())
+        with_pointer(world(), &rank);
+    else
+        with_integer(MPICH_COMM_WORLD, &rank);
     return rank;
 }
 
-void coupler_host_mpi_abort(const int *comm, int code)
+void coupler_host_mpi_abort(int code)
 {
-    void (*fortran_abort)(int *, int *, int *);
-    int (*pointer_abort)(void *, int), (*integer_abort)(int, int);
-    handle_from_fortran from_fortran;
-    int handle = comm ? *comm : world(), error = 0;
+    int (*with_pointer)(void *, int), (*with_integer)(int, int);
 
     if (!is_running()) return;
-    *(void **)&fortran_abort = symbol("mpi_abort_");
-    if (fortran_abort) {
-        fortran_abort(&handle, &code, &error);
-    } else if (is_open_mpi()) {
-        *(void **)&from_fortran = symbol("MPI_Comm_f2c");
-        *(void **)&pointer_abort = symbol("MPI_Abort");
-        pointer_abort(from_fortran(handle), code);
-    } else {
-        *(void **)&integer_abort = symbol("MPI_Abort");
-        integer_abort(handle, code);
-    }
+    *(void **)&with_pointer = *(void **)&with_integer = symbol("MPI_Abort");
+    if (world())
+        with_pointer(world(), code);
+    else
+        with_integer(MPICH_COMM_WORLD, code);
 }
 
 /* Loaded libraries of MPI: libmpi.so.40, libmpi_mpifh.so.40, libmpich.so.12, libmpifort.so.12 ... */

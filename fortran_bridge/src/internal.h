@@ -50,11 +50,11 @@ int coupler_start_embedding(void);
 /** Make the symbols of the host's MPI visible to mpi4py where the host was loaded with `RTLD_LOCAL`. */
 void coupler_host_mpi_publish(void);
 
-/** Rank in the host's communicator, -1 where MPI is not running. `comm` may be NULL: MPI_COMM_WORLD. */
-int coupler_host_mpi_rank(const int *comm);
+/** Rank in MPI_COMM_WORLD, -1 where MPI is not running. */
+int coupler_host_mpi_rank(void);
 
-/** Stop all ranks of the host; returns only where MPI is not running. `comm` may be NULL: MPI_COMM_WORLD. */
-void coupler_host_mpi_abort(const int *comm, int code);
+/** Stop all ranks of the job; returns only where MPI is not running. */
+void coupler_host_mpi_abort(int code);
 
 /* Python's side of each call (embedding.c, entry.py). */
 int coupler_python_init(int handle, const char *config, const int *comm, const char *start, double dt,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Hosts, Run
+from small_hosts import Hosts, Run
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import small_emulators as small
 import yaml
-from conftest import HERE, Hosts, Run
+from small_hosts import HERE, Hosts, Run
 
 from coupler_plugin import Status
 
@@ -108,6 +108,15 @@ def test_without_rc_an_error_stops_the_host(hosts: Hosts, config: Path) -> None:
 
 def test_policy_abort_stops_the_host_that_asked_for_rc(hosts: Hosts, aborting_config: Path) -> None:
     stopped_with_one_message(hosts.run(hosts.compile("stops.f90"), aborting_config, "rc", check=False))
+
+
+def test_policy_abort_holds_from_the_moment_the_file_is_read(hosts: Hosts, tmp_path: Path) -> None:
+    config = tmp_path / "coupling.yml"
+    config.write_text("emulators: [{model: absent.pt}]\n")
+    result = hosts.run(hosts.compile("first_call.f90"), config, check=False)
+    assert result.returncode != 0
+    assert "absent.pt" in result.stderr
+    assert "rc" not in result.values
 
 
 def stopped_with_one_message(result: Run) -> None:

@@ -42,7 +42,8 @@ int main(int argc, char **argv)
     printf("length_alone=%d\n", coupler_get_message(coupler, NULL, 0));
     coupler_get_message(coupler, cut, sizeof cut);
     printf("cut=%s\n", cut);
-    printf("finalize=%d\nafter=%d\n", coupler_finalize(coupler), coupler_step(coupler));
+    printf("finalize=%d\n", coupler_finalize(coupler));
+    printf("after=%d\n", coupler_step(coupler));
     printf("version=%s\n", coupler_version());
     return 0;
 }

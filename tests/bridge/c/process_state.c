@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What of a process belongs to the host: signal handlers, locale, subnormal numbers. Nothing of it changes. */
+#define _POSIX_C_SOURCE 200809L
 #include <float.h>
 #include <locale.h>
 #include <signal.h>

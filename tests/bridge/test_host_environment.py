@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stays the host's own: floating-point environment, threads, signals, locale, standard output, its last breath."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from small_hosts import Hosts, Run
+
+MOMENTS = ["before", "after_init", "after_set_cells", "after_bind", "after_step", "after_finalize"]
+
+
+@pytest.fixture(scope="module")
+def environment(hosts: Hosts, config: Path) -> Run:
+    """A host with traps, rounding upwards and three OpenMP threads."""
+    program = hosts.compile("environment.f90", "-fopenmp", "-ffpe-trap=invalid,zero,overflow")
+    return hosts.run(program, config)
+
+
+@pytest.fixture(scope="module")
+def process_state(hosts: Hosts, config: Path) -> Run:
+    """A host with signal handlers, the C locale and subnormals flushed to zero."""
+    return hosts.run(hosts.compile("process_state.c"), config, LC_ALL="C.UTF-8")
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_traps_rounding_flags_and_threads_are_as_the_host_set_them(environment: Run, moment: str) -> None:
+    assert environment[moment] == "T"
+
+
+def test_a_host_with_traps_gets_its_answer(environment: Run) -> None:
+    assert environment["answer"] == "T"
+
+
+def test_openmp_regions_after_a_step_have_all_their_threads(environment: Run) -> None:
+    assert environment["threads"] == "3"
+
+
+def test_threads_of_the_coupling_file_do_not_leak_into_the_host(
+    hosts: Hosts, write_coupling: Callable[..., Path]
+) -> None:
+    program = hosts.compile("environment.f90", "-fopenmp", "-ffpe-trap=invalid,zero,overflow")
+    result = hosts.run(program, write_coupling(threads=2))
+    assert [result[moment] for moment in MOMENTS] == ["T"] * len(MOMENTS)
+
+
+@pytest.mark.parametrize("what", ["signals", "locale", "subnormals"])
+@pytest.mark.parametrize("moment", ["before", "after_init", "after_step"])
+def test_signals_locale_and_subnormal_numbers_stay(process_state: Run, what: str, moment: str) -> None:
+    assert process_state[f"{what}_{moment}"] == "1"
+
+
+def test_nothing_is_written_to_standard_output(hosts: Hosts, config: Path) -> None:
+    result = hosts.run(hosts.compile("first_call.f90"), config)
+    assert result.stdout.splitlines() == ["version=0.1.0", "answer=T", "rc=0", "rc_message="]
+    assert result.stderr == ""
+
+
+def test_a_host_that_forgets_finalize_ends_well_and_is_told(hosts: Hosts, config: Path) -> None:
+    result = hosts.run(hosts.compile("no_finalize.f90"), config)
+    assert result["answer"] == "T"
+    assert "coupler 1 was not finalized" in result.stderr
+
+
+def test_an_empty_step_is_cheap_and_leaves_nothing_behind(hosts: Hosts, write_coupling: Callable[..., Path]) -> None:
+    config = write_coupling()
+    config.write_text("emulators: []\n")
+    result = hosts.run(hosts.compile("empty_step.f90", "-O2"), config)
+    assert int(result["growth"]) < 1000  # kB in 200,000 steps: less than 5 bytes a step
+    print(f"an empty step takes {result['nanoseconds']} ns")

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hosts that run MPI: the host starts and ends it, an error on one rank ends the job, what does not fit is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_hosts import Hosts
+
+from coupler_plugin import Status
+
+LEVELS = ["single", "funneled", "serialized", "multiple"]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_host_of_two_ranks_with_each_thread_level(mpi_hosts: Hosts, config: Path, level: str) -> None:
+    program = mpi_hosts.compile("mpi_host.f90", mpi=True)
+    result = mpi_hosts.run(program, config, level, ranks=2)
+    assert result["level"] == level
+    assert result["correct"] == "4"
+    assert result["mpi_ended"] == "F"
+    assert result["fatal_errors"] == "T"  # mpi4py would change the error handler of MPI_COMM_WORLD
+
+
+@pytest.mark.parametrize("case", ["all_ranks", "one_rank"])
+def test_policy_abort_ends_the_job_with_one_message(mpi_hosts: Hosts, aborting_config: Path, case: str) -> None:
+    result = mpi_hosts.run(mpi_hosts.compile("mpi_errors.f90", mpi=True), aborting_config, case, ranks=2, check=False)
+    assert result.returncode != 0
+    assert result.stderr.count("Did you mean 'tas'?") == 1
+    rank = 0 if case == "all_ranks" else 1
+    assert f"coupler_plugin: rank {rank}: " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("before_mpi_init", "MPI is not running"),
+        ("null_communicator", "names nothing"),
+        ("after_mpi_finalize", "ended already"),
+    ],
+)
+def test_a_communicator_that_cannot_be_used_is_an_error(mpi_hosts: Hosts, config: Path, case: str, words: str) -> None:
+    result = mpi_hosts.run(mpi_hosts.compile("mpi_errors.f90", mpi=True), config, case, ranks=1)
+    assert result["rc"] == str(int(Status.MPI))
+    assert words in result["rc_message"]
+
+
+def test_mpi4py_for_another_mpi_is_named(mpi_hosts: Hosts, config: Path) -> None:
+    mpi4py = pytest.importorskip("mpi4py")
+    variants = {path.name.split(".")[1] for path in Path(mpi4py.__file__).parent.glob("MPI.*.so")}
+    if not {"openmpi", "mpich"} <= variants:
+        pytest.skip("this mpi4py was built for one MPI; only its wheels can be asked for another")
+    program = mpi_hosts.compile("mpi_errors.f90", mpi=True)
+    right = mpi_hosts.run(program, config, "init", ranks=1)
+    assert right["rc"] == "0"
+    message = {}
+    for asked in ("openmpi", "mpich"):
+        result = mpi_hosts.run(program, config, "init", ranks=1, MPI4PY_MPIABI=asked)
+        message[result["rc"]] = result["rc_message"]
+    assert set(message) == {"0", str(int(Status.MPI))}
+    assert "MPI4PY_MPIABI" in message[str(int(Status.MPI))]
+    assert "the host runs" in message[str(int(Status.MPI))]
+
+
+def test_mpi4py_that_is_missing_is_named(mpi_hosts: Hosts, config: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util as util\n"
+        "found = util.find_spec\n"
+        "util.find_spec = lambda name, package=None: None if name == 'mpi4py' else found(name, package)\n"
+    )
+    result = mpi_hosts.run(
+        mpi_hosts.compile("mpi_errors.f90", mpi=True), config, "init", ranks=1, PYTHONPATH=str(tmp_path)
+    )
+    assert result["rc"] == str(int(Status.MPI))
+    assert "mpi4py is not installed" in result["rc_message"]
+
+
+def test_a_host_in_c_stops_all_ranks(mpi_hosts: Hosts, aborting_config: Path) -> None:
+    program = mpi_hosts.compile("mpi_host.c", mpi=True)
+    result = mpi_hosts.run(program, aborting_config, ranks=2, check=False)
+    assert result["rc"] == "0"
+    assert result["answer"] == "3"
+    assert result.returncode != 0
+    assert "coupler_plugin: rank 1: " in result.stderr
+    assert "went_on" not in result.values
+
+
+def test_a_host_whose_mpi_is_hidden_in_a_plugin(mpi_hosts: Hosts, config: Path) -> None:
+    plugin = mpi_hosts.compile("mpi_plugin.c", "-shared", "-fPIC", mpi=True)
+    result = mpi_hosts.run(mpi_hosts.compile("load_plugin.c"), config, plugin, ranks=1)
+    assert result["rc"] == "0", result["message"]
+    assert result["answer"] == "3"
