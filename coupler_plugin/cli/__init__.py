@@ -12,6 +12,7 @@ from coupler_plugin.cli.inspect import inspect
 from coupler_plugin.cli.prefix import prefix
 from coupler_plugin.cli.run import run
 from coupler_plugin.cli.validate import validate
+from coupler_plugin.cli.weights import weights
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -20,7 +21,7 @@ def commands() -> None:
     """Learned emulators inside Fortran land-surface and Earth-system models."""
 
 
-for command in (inspect, prefix, run, validate):
+for command in (inspect, prefix, run, validate, weights):
     commands.add_command(command)
 
 

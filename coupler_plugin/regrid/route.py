@@ -96,7 +96,7 @@ class Route:
         self._exchange = Exchange(comm, owners[~missing], places[~missing], self.n_src)
         slot = np.full(needed.size, -1)
         slot[~missing] = self._exchange.slots
-        self._matrix = self._matrix_of(Links(rows.rows, slot[column], rows.values).where(given))
+        self.matrix = self._matrix_of(Links(rows.rows, slot[column], rows.values).where(given))
         self._whole = self._share_of(np.ones((self._exchange.size, 1)))[:, 0]
         self.mapped: NDArray[np.bool_] = self._whole >= self._least
         self._scale = np.ones(self.n_dst)
@@ -155,7 +155,7 @@ class Route:
         received = self._exchange(values)
         if self._skip_nan and np.isnan(received).any():
             return self._without_nan(received, out)
-        result: Values = self._matrix @ received
+        result: Values = self.matrix @ received
         if self._is_scaled:
             result *= self._scale[:, np.newaxis]
         return self._deliver(result, self.mapped[:, np.newaxis], out)
@@ -176,8 +176,8 @@ class Route:
         """
         received = self._exchange(classes.astype(np.float64)[:, np.newaxis])[:, 0].astype(np.int64)
         out = np.zeros(self.n_dst, np.int64) if out is None else out
-        row = np.repeat(np.arange(self.n_dst), np.diff(self._matrix.indptr))
-        shares = Links(row, received[self._matrix.indices], self._matrix.data).merged()
+        row = np.repeat(np.arange(self.n_dst), np.diff(self.matrix.indptr))
+        shares = Links(row, received[self.matrix.indices], self.matrix.data).merged()
         # By row and falling share; a stable order leaves the lowest class first among equals.
         order = np.lexsort((-shares.values, shares.rows))
         first = order[np.flatnonzero(np.diff(shares.rows[order], prepend=-1))]
@@ -213,14 +213,14 @@ class Route:
     def _share_of(self, present: Values) -> Values:
         """Return, for each row, the share of its weights whose sources are `present` (1 or 0)."""
         total = np.where(self._total != 0.0, self._total, np.inf)
-        share: Values = (self._matrix @ present) / total[:, np.newaxis]
+        share: Values = (self.matrix @ present) / total[:, np.newaxis]
         return share
 
     def _without_nan(self, received: Values, out: Values | None) -> Values:
         present = ~np.isnan(received)
         share = self._share_of(present.astype(np.float64))
         taken = share >= self._least
-        result: Values = self._matrix @ np.where(present, received, 0.0)
+        result: Values = self.matrix @ np.where(present, received, 0.0)
         result /= np.where(taken, share, 1.0)
         return self._deliver(result, taken, out)
 
@@ -233,7 +233,7 @@ class Route:
         return result if whole else np.where(taken, result, np.nan)
 
     def _maps_to_itself(self, src_ids: Indices, dst_ids: Indices) -> bool:
-        matrix = self._matrix
+        matrix = self.matrix
         return bool(
             np.array_equal(src_ids, dst_ids)
             and matrix.nnz == self.n_dst == self._exchange.size
