@@ -130,6 +130,7 @@ class Coupler:
         if self._is_prepared:
             self._connect()
 
+    @np.errstate(all="ignore")  # places without a cell may hold anything; what matters is checked, not warned of
     def step(self) -> None:
         """Take one step of the host, whose arrays hold the values of the step that ends now; a collective call."""
         began = perf_counter()
