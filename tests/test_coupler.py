@@ -1,0 +1,586 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The coupling step: what is called in which order, and what reaches the host's arrays when."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from refusal import refused
+from small_emulators import (
+    Affine,
+    Echo,
+    Ends,
+    Mlp,
+    Product,
+    Reciprocal,
+    Store,
+    Touchy,
+    field,
+    write,
+    write_carbon,
+    write_echo,
+    write_mlp,
+)
+
+from coupler_plugin import Coupler, Status
+from coupler_plugin.config import Config, EmulatorSection
+
+Couple = Callable[..., Coupler]
+LAI = field("lai", "1")
+
+
+def echo(folder: Path, source: str = "tas", units: str = "K", **more: object) -> Path:
+    """Return an emulator whose leaf area is the number of another field."""
+    return write_echo(folder / f"echo_{source}.pt", field(source, units, **more), LAI)
+
+
+# --- order of calls -------------------------------------------------------------------------------------------
+
+
+def test_calls_out_of_order_are_refused(couple: Couple, tmp_path: Path) -> None:
+    coupler = couple(echo(tmp_path), cells=None)
+    with refused(Status.ORDER, "bind", "set_cells"):
+        coupler.bind("tas", np.zeros(3))
+    with refused(Status.ORDER, "step", "set_cells"):
+        coupler.step()
+    coupler.set_cells([1, 2, 3], np.zeros(3), np.zeros(3))
+    with refused(Status.ORDER, "set_cells", "already"):
+        coupler.set_cells([1, 2, 3], np.zeros(3), np.zeros(3))
+    coupler.finalize()
+    for call in (
+        coupler.step,
+        coupler.finalize,
+        lambda: coupler.bind("tas", np.zeros(3)),
+        lambda: coupler.set_cells([1], np.zeros(1), np.zeros(1)),
+    ):
+        with refused(Status.ORDER, "finalized", "new one"):
+            call()
+
+
+def test_step_after_finalize_is_refused_when_there_were_steps_before(couple: Couple) -> None:
+    coupler = couple([])
+    coupler.step()
+    coupler.finalize()
+    with refused(Status.ORDER, "step", "finalized"):
+        coupler.step()
+
+
+def test_cells_that_are_refused_may_be_set_again(couple: Couple) -> None:
+    coupler = couple([], cells=None)
+    with refused(Status.CELLS, "the id 1"):
+        coupler.set_cells([1, 1], np.zeros(2), np.zeros(2))
+    coupler.set_cells([1, 2], np.zeros(2), np.zeros(2))
+    coupler.step()
+
+
+def test_missing_binding_is_refused_and_may_be_made_up_for(couple: Couple, tmp_path: Path) -> None:
+    coupler = couple(echo(tmp_path))
+    tas, lai = np.full(3, 280.0), np.zeros(3)
+    with refused(Status.FIELD, "input 'tas'", "'echo_tas'", "'K'", "constants"):
+        coupler.step()
+    coupler.bind("tas", tas)
+    with refused(Status.FIELD, "output 'lai'", "'echo_tas'", "goes nowhere", "history"):
+        coupler.step()
+    coupler.bind("lai", lai)
+    coupler.step()
+    np.testing.assert_array_equal(lai, 280.0)
+    assert coupler.clock.steps == 1
+
+
+def test_run_without_emulators_touches_nothing(couple: Couple) -> None:
+    coupler = couple([])
+    tas = np.full(3, 280.0)
+    coupler.bind("tas", tas)
+    for _ in range(50):
+        coupler.step()
+    coupler.finalize()
+    np.testing.assert_array_equal(tas, 280.0)
+    assert coupler.clock.steps == 50
+
+
+def test_config_may_be_made_in_python(tmp_path: Path) -> None:
+    config = Config(emulators=[EmulatorSection(model=echo(tmp_path))], constants={"tas": "290 K"})
+    coupler = Coupler(config, start="2001-01-01", dt=3600.0)
+    coupler.set_cells([1], [0.0], [0.0])
+    lai = np.zeros(1)
+    coupler.bind("lai", lai)
+    coupler.step()
+    assert lai[0] == 290.0
+
+
+def test_mistake_in_a_config_made_in_python_is_refused(tmp_path: Path) -> None:
+    with refused(Status.FIELD, "'co3'"):
+        Coupler(Config(emulators=[], constants={"co3": "1"}), start="2001-01-01", dt=3600.0)
+
+
+@pytest.mark.parametrize(
+    ("start", "dt", "words"),
+    [("2001-02-31", 3600.0, "2001-02-31"), ("2001-01-01", 0.0, "time step"), ("2001-01-01", 7200.0, "every: 1h")],
+)
+def test_time_that_does_not_fit_is_refused(couple: Couple, tmp_path: Path, start: str, dt: float, words: str) -> None:
+    with refused(Status.CONFIG, words):
+        couple(echo(tmp_path), start=start, dt=dt)
+
+
+# --- bind -----------------------------------------------------------------------------------------------------
+
+
+def test_unknown_field_is_refused_with_the_nearest(couple: Couple) -> None:
+    with refused(Status.FIELD, "'tass'", "Did you mean 'tas'?"):
+        couple([]).bind("tass", np.zeros(3))
+
+
+def test_units_that_do_not_fit_the_field_are_refused(couple: Couple) -> None:
+    with refused(Status.UNITS, "'Pa'", "'tas'"):
+        couple([]).bind("tas", np.zeros(3), "Pa")
+
+
+def test_array_of_another_shape_is_refused(couple: Couple) -> None:
+    with refused(Status.ARRAY, "'tas'", "(4,)", "(3,)"):
+        couple([]).bind("tas", np.zeros(4))
+
+
+def test_host_may_bind_by_alias_and_in_its_own_units(couple: Couple, tmp_path: Path) -> None:
+    coupler = couple(echo(tmp_path))
+    tair, xlai = np.array([0.0, 10.0, -40.0]), np.zeros(3, np.float32)
+    coupler.bind("TAIR", tair, "degC")
+    coupler.bind("xlai", xlai, "%")
+    coupler.step()
+    np.testing.assert_allclose(xlai, 100 * (tair + 273.15), rtol=1e-6)
+
+
+def test_field_that_nothing_asks_for_is_left_alone(couple: Couple, tmp_path: Path) -> None:
+    coupler = couple(echo(tmp_path), constants={"tas": "1 K"})
+    snow, lai = np.full(3, np.nan), np.zeros(3)
+    coupler.bind("snw", snow)
+    coupler.bind("lai", lai)
+    coupler.step()
+    assert np.isnan(snow).all()
+
+
+def test_host_may_bind_again_after_reallocation(couple: Couple, tmp_path: Path) -> None:
+    emulator = write_echo(tmp_path / "daily.pt", field("tas", "K"), LAI, every="2h")
+    coupler = couple(emulator)
+    before, after = np.full(3, 10.0), np.full(3, 20.0, np.float32)
+    lai_before, lai_after = np.zeros(3), np.zeros(3)
+    coupler.bind("tas", before)
+    coupler.bind("lai", lai_before)
+    coupler.step()
+    coupler.bind("tas", after)  # in the middle of a window
+    coupler.bind("lai", lai_after)
+    before[:] = lai_before[:] = -1.0
+    coupler.step()
+    np.testing.assert_array_equal(lai_after, 15.0)
+    np.testing.assert_array_equal(lai_before, -1.0)
+
+
+def test_array_that_is_bound_again_keeps_levels_and_units(couple: Couple) -> None:
+    coupler = couple([])
+    coupler.bind("tas", np.zeros(3), "K")
+    with refused(Status.ARRAY, "'tas'", "'K'", "'degC'"):
+        coupler.bind("tas", np.zeros(3), "degC")
+    with refused(Status.ARRAY, "1 levels", "4 levels"):
+        coupler.bind("tas", np.zeros((3, 4)), "K")
+
+
+def test_levels_of_host_and_emulator_must_agree(couple: Couple, tmp_path: Path) -> None:
+    coupler = couple(write_echo(tmp_path / "soil.pt", field("tsl", "K", size=4), field("mrso", "kg m-2", size=4)))
+    coupler.bind("tsl", np.zeros((3, 5)))
+    coupler.bind("mrso", np.zeros((3, 4)))
+    with refused(Status.ARRAY, "'tsl'", "'soil'", "4 levels", "5"):
+        coupler.step()
+
+
+def test_levels_may_lie_anywhere(couple: Couple, tmp_path: Path) -> None:
+    coupler = couple(
+        write_echo(tmp_path / "soil.pt", field("tsl", "K", size=4), field("mrso", "kg m-2", size=4)), cells=None
+    )
+    coupler.set_cells(np.arange(1, 7).reshape(2, 3), np.zeros((2, 3)), np.zeros((2, 3)))
+    tsl = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
+    mrso = np.zeros((4, 2, 3))
+    coupler.bind("tsl", tsl)
+    coupler.bind("mrso", mrso)
+    coupler.step()
+    np.testing.assert_array_equal(np.moveaxis(mrso, 0, -1), np.moveaxis(tsl, 1, -1))
+
+
+# --- what reaches the host ------------------------------------------------------------------------------------
+
+
+def test_outputs_are_written_in_place_and_only_there(couple: Couple, tmp_path: Path) -> None:
+    coupler = couple(echo(tmp_path), cells=None)
+    ids = np.array([[0, 1, 2], [3, 0, 0]])
+    coupler.set_cells(ids, np.zeros((2, 3)), np.zeros((2, 3)))
+    memory = np.full((4, 6), -7.0)
+    lai = memory[::2, 1::2]
+    tas = np.where(ids > 0, 280.0 + ids, np.nan)
+    coupler.bind("tas", tas)
+    coupler.bind("lai", lai)
+    expected = memory.copy()
+    for _ in range(3):
+        coupler.step()
+    expected[::2, 1::2][ids > 0] = 280.0 + ids[ids > 0]
+    np.testing.assert_array_equal(memory, expected)
+
+
+def test_outputs_keep_their_value_between_alarms(couple: Couple, tmp_path: Path) -> None:
+    coupler = couple({"model": echo(tmp_path), "every": "3h"})
+    tas, lai = np.zeros(3), np.full(3, -1.0)
+    coupler.bind("tas", tas)
+    coupler.bind("lai", lai)
+    seen = []
+    for hour in range(1, 10):
+        tas[:] = hour
+        coupler.step()
+        seen.append(lai[0])
+    assert seen == [-1.0, -1.0, 2.0, 2.0, 2.0, 5.0, 5.0, 5.0, 8.0]
+
+
+def test_host_may_change_an_output_until_the_next_alarm(couple: Couple, tmp_path: Path) -> None:
+    coupler = couple({"model": echo(tmp_path), "every": "2h"}, constants={"tas": "5 K"})
+    lai = np.zeros(3)
+    coupler.bind("lai", lai)
+    seen = []
+    for _ in range(4):
+        lai[:] = 1.0
+        coupler.step()
+        seen.append(lai[0])
+    assert seen == [1.0, 5.0, 1.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "expected"), [("mean", 12.5), ("sum", 300.0), ("min", 1.0), ("max", 24.0), ("last", 24.0)]
+)
+def test_inputs_are_aggregated_as_the_manifest_asks(
+    couple: Couple, tmp_path: Path, aggregate: str, expected: float
+) -> None:
+    coupler = couple({"model": echo(tmp_path, aggregate=aggregate), "every": "1d"})
+    tas, lai = np.zeros(3), np.zeros(3)
+    coupler.bind("tas", tas)
+    coupler.bind("lai", lai)
+    for day in range(2):
+        for hour in range(1, 25):
+            tas[:] = hour + 100 * day
+            coupler.step()
+        assert lai[0] == expected + 100 * day * (24 if aggregate == "sum" else 1)
+
+
+def test_one_field_may_be_aggregated_in_two_ways(couple: Couple, tmp_path: Path) -> None:
+    inputs = [field("tas", "degC", aggregate="min"), field("tas", "K", aggregate="max")]
+    emulator = write(tmp_path / "span.pt", Affine([[0.0, 1.0], [1.0, 0.0]]), inputs, [LAI, field("snw", "kg m-2")])
+    coupler = couple({"model": emulator, "every": "1d"})
+    tas, lai, snw = np.zeros(3), np.zeros(3), np.zeros(3)
+    for name, array in {"tas": tas, "lai": lai, "snw": snw}.items():
+        coupler.bind(name, array)
+    for hour in range(24):
+        tas[:] = 280.0 + hour
+        coupler.step()
+    assert (lai[0], snw[0]) == (303.0, pytest.approx(280.0 - 273.15, abs=1e-5))
+
+
+def test_first_window_may_be_short(couple: Couple, tmp_path: Path) -> None:
+    coupler = couple({"model": echo(tmp_path), "every": "1d"}, start="2001-01-01T18:00:00")
+    tas, lai = np.zeros(3), np.zeros(3)
+    coupler.bind("tas", tas)
+    coupler.bind("lai", lai)
+    for hour in range(19, 25):
+        tas[:] = hour
+        coupler.step()
+    assert lai[0] == 21.5
+
+
+def test_two_runs_of_a_day_give_the_bits_of_one_of_two_days(couple: Couple, tmp_path: Path) -> None:
+    emulator = {"model": write_mlp(tmp_path / "mlp.pt"), "every": "6h"}
+    random = np.random.default_rng(0).normal(size=(48, 3, 3)) * 10 + 280
+
+    def answers(start: str, hours: range) -> list[np.ndarray]:
+        coupler = couple(emulator, start=start)
+        arrays = {name: np.zeros(3) for name in ("tas", "hurs", "sfcWind", "lai")}
+        for name, array in arrays.items():
+            coupler.bind(name, array)
+        result = []
+        for hour in hours:
+            for k, name in enumerate(("tas", "hurs", "sfcWind")):
+                arrays[name][:] = random[hour, k]
+            coupler.step()
+            result.append(arrays["lai"].copy())
+        return result
+
+    whole = answers("2001-01-01", range(48))
+    first, second = answers("2001-01-01", range(24)), answers("2001-01-02", range(24, 48))
+    np.testing.assert_array_equal(first, whole[:24])
+    np.testing.assert_array_equal(second[5:], whole[29:])  # before its first alarm the second knows nothing
+
+
+def test_recurrent_state_goes_on_from_call_to_call(couple: Couple, tmp_path: Path) -> None:
+    state = [{"name": "store", "size": 1, "initial": 8.0}]
+    coupler = couple(write(tmp_path / "store.pt", Store(0.5), [field("tas", "K")], [LAI], state=state))
+    tas, lai = np.ones(3), np.zeros(3)
+    coupler.bind("tas", tas)
+    coupler.bind("lai", lai)
+    seen = []
+    for _ in range(4):
+        coupler.step()
+        seen.append(lai[0])
+    assert seen == [5.0, 3.5, 2.75, 2.375]
+
+
+def test_window_of_an_emulator_holds_its_own_samples(couple: Couple, tmp_path: Path) -> None:
+    outputs = [LAI, field("snw", "kg m-2")]
+    emulator = write(tmp_path / "ends.pt", Ends(), [field("tas", "K")], outputs, window={"length": 3}, every="1d")
+    coupler = couple(emulator, dt=43_200.0)
+    tas, oldest, newest = np.zeros(3), np.zeros(3), np.zeros(3)
+    for name, array in {"tas": tas, "lai": oldest, "snw": newest}.items():
+        coupler.bind(name, array)
+    seen = []
+    for half_day in range(12):
+        tas[:] = half_day
+        coupler.step()
+        seen.append((oldest[0], newest[0]))
+    days = [0.5, 2.5, 4.5, 6.5, 8.5, 10.5]
+    assert seen[1::2] == [(days[max(0, d - 2)], days[d]) for d in range(6)]
+
+
+def test_static_inputs_are_read_once_at_the_first_step(couple: Couple, tmp_path: Path) -> None:
+    emulator = write(tmp_path / "product.pt", Product(), [field("tas", "K")], [LAI], static=[field("orog", "km")])
+    coupler = couple(emulator)
+    tas, orog, lai = np.ones(3), np.array([1000.0, 2000.0, 3000.0], np.float32), np.zeros(3)
+    for name, array in {"tas": tas, "orog": orog, "lai": lai}.items():
+        coupler.bind(name, array)
+    coupler.step()
+    orog[:] = 0.0
+    tas[:] = 2.0
+    coupler.step()
+    np.testing.assert_array_equal(lai, [2.0, 4.0, 6.0])
+
+
+def test_outputs_may_be_left_out(couple: Couple, tmp_path: Path) -> None:
+    coupler = couple({"model": write_carbon(tmp_path / "carbon.pt"), "outputs": ["gpp"], "every": "1h"})
+    gpp, reco = np.zeros(3), np.full(3, 5.0)
+    coupler.bind("tas", np.full(3, 280.0))
+    coupler.bind("rsds", np.full(3, 200.0))
+    coupler.bind("gpp", gpp, "g m-2 d-1")
+    coupler.bind("reco", reco)
+    coupler.step()
+    assert (gpp > 0).all()
+    np.testing.assert_array_equal(reco, 5.0)
+
+
+def test_output_that_an_emulator_lacks_is_refused(couple: Couple, tmp_path: Path) -> None:
+    with refused(Status.CONFIG, "'carbon'", "'npp'", "gpp, reco, nee"):
+        couple({"model": write_carbon(tmp_path / "carbon.pt"), "outputs": ["npp"]})
+
+
+@pytest.mark.parametrize("key", ["inputs", "outputs"])
+def test_emulator_in_impossible_units_is_refused_at_start(couple: Couple, tmp_path: Path, key: str) -> None:
+    entries = {"inputs": field("tas", "K"), "outputs": LAI, key: field("ps", "K")}
+    emulator = write(tmp_path / "wrong.pt", Echo(), [entries["inputs"]], [entries["outputs"]])
+    with refused(Status.UNITS, "'K'", "'ps'"):
+        couple(emulator)
+
+
+def test_emulator_with_an_unknown_field_is_refused_at_start(couple: Couple, tmp_path: Path) -> None:
+    with refused(Status.FIELD, "'tasx'"):
+        couple(write_echo(tmp_path / "wrong.pt", field("tasx", "K"), LAI))
+
+
+def test_field_of_the_user_connects_host_and_emulator(couple: Couple, tmp_path: Path) -> None:
+    emulator = write_echo(tmp_path / "npp.pt", field("tas", "K"), field("npp", "g m-2 d-1"))
+    coupler = couple(emulator, fields=[{"name": "npp", "long_name": "net primary production", "units": "kg m-2 s-1"}])
+    npp = np.zeros(3)
+    coupler.bind("tas", np.full(3, 86.4))
+    coupler.bind("npp", npp)
+    coupler.step()
+    np.testing.assert_allclose(npp, 1e-6, rtol=1e-6)
+
+
+# --- numbers that are not finite ------------------------------------------------------------------------------
+
+
+def test_nan_of_the_host_is_an_error_that_names_field_cell_and_time(couple: Couple, tmp_path: Path) -> None:
+    coupler = couple(echo(tmp_path))
+    tas, lai = np.full(3, 280.0), np.full(3, 0.125)
+    coupler.bind("tas", tas)
+    coupler.bind("lai", lai)
+    tas[1] = np.nan
+    with refused(
+        Status.RUN, "2001-01-01 01:00:00", "input 'tas'", "'echo_tas'", "nan", "cell 2", "longitude 45", "latitude 0"
+    ):
+        coupler.step()
+    np.testing.assert_array_equal(lai, 0.125)
+
+
+def test_nan_in_the_middle_of_a_window_is_found_when_it_ends(couple: Couple, tmp_path: Path) -> None:
+    coupler = couple({"model": echo(tmp_path), "every": "1d"})
+    tas, lai = np.full(3, 280.0), np.full(3, 0.125)
+    coupler.bind("tas", tas)
+    coupler.bind("lai", lai)
+    for hour in range(23):
+        tas[2] = np.nan if hour == 5 else 280.0
+        coupler.step()
+    with refused(Status.RUN, "2001-01-02 00:00:00", "cell 3"):
+        coupler.step()
+    np.testing.assert_array_equal(lai, 0.125)
+
+
+def test_answer_that_is_not_finite_is_blamed_on_the_output(couple: Couple, tmp_path: Path) -> None:
+    coupler = couple(write(tmp_path / "reciprocal.pt", Reciprocal(), [field("tas", "K")], [LAI]))
+    tas, lai = np.array([1.0, 2.0, 0.0]), np.full(3, 0.125)
+    coupler.bind("tas", tas)
+    coupler.bind("lai", lai)
+    with refused(Status.RUN, "output 'lai'", "'reciprocal'", "inf", "cell 3"):
+        coupler.step()
+    np.testing.assert_array_equal(lai, 0.125)
+
+
+def test_no_output_is_written_when_one_is_not_finite(couple: Couple, tmp_path: Path) -> None:
+    inputs = [field("tas", "K"), field("ps", "Pa")]
+    emulator = write(tmp_path / "two.pt", Reciprocal(), inputs, [LAI, field("snw", "kg m-2")])
+    coupler = couple(emulator)
+    arrays = {"tas": np.ones(3), "ps": np.zeros(3), "lai": np.full(3, 0.125), "snw": np.full(3, 0.125)}
+    for name, array in arrays.items():
+        coupler.bind(name, array)
+    with refused(Status.RUN, "output 'snw'"):
+        coupler.step()
+    np.testing.assert_array_equal(arrays["lai"], 0.125)
+    np.testing.assert_array_equal(arrays["snw"], 0.125)
+
+
+def test_nan_in_a_static_input_is_an_error_at_the_first_step(couple: Couple, tmp_path: Path) -> None:
+    emulator = write(tmp_path / "product.pt", Product(), [field("tas", "K")], [LAI], static=[field("orog", "m")])
+    coupler = couple(emulator)
+    for name, value in {"tas": 1.0, "orog": np.nan, "lai": 0.0}.items():
+        coupler.bind(name, np.full(3, value))
+    with refused(Status.RUN, "static input 'orog'", "'product'", "cell 1"):
+        coupler.step()
+
+
+@pytest.mark.parametrize("fill", [np.nan, np.inf, -np.inf, 1.7e308])
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_places_without_a_cell_may_hold_anything(couple: Couple, tmp_path: Path, fill: float) -> None:
+    coupler = couple({"model": echo(tmp_path), "every": "4h"}, cells=None)
+    coupler.set_cells([0, 1, 2], [fill, 0.0, 0.0], [fill, 0.0, 0.0])
+    tas, lai = np.array([fill, 1.0, 2.0]), np.array([fill, 0.0, 0.0])
+    coupler.bind("tas", tas)
+    coupler.bind("lai", lai)
+    for sign in (1, 1, -1, 1):
+        tas[0] = sign * fill
+        coupler.step()
+    np.testing.assert_array_equal(lai, [fill, 1.0, 2.0])
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_numbers_that_are_not_finite_are_errors_and_no_warnings(couple: Couple, tmp_path: Path) -> None:
+    coupler = couple({"model": echo(tmp_path), "every": "4h"})
+    tas = np.array([np.inf, 1e308, 1.0])
+    coupler.bind("tas", tas)
+    coupler.bind("lai", np.zeros(3, np.float32))
+    for _ in range(3):
+        coupler.step()
+        tas[0] *= -1
+    with refused(Status.RUN, "'tas'", "nan", "2 such cells"):
+        coupler.step()
+
+
+# --- emulators that fail --------------------------------------------------------------------------------------
+
+
+def test_exception_inside_an_emulator_is_an_error_of_the_step(couple: Couple, tmp_path: Path) -> None:
+    coupler = couple(write(tmp_path / "touchy.pt", Touchy(), [field("tas", "degC", valid_range=[0, 50])], [LAI]))
+    tas, lai = np.full(3, 280.0), np.zeros(3)
+    coupler.bind("tas", tas)
+    coupler.bind("lai", lai)
+    coupler.step()
+    before = lai.copy()
+    tas[0] = 250.0
+    with refused(Status.RUN, "'touchy'", "negative input", "2001-01-01 02:00:00"):
+        coupler.step()
+    np.testing.assert_array_equal(lai, before)
+
+
+def test_host_that_mends_its_field_may_go_on(couple: Couple, tmp_path: Path) -> None:
+    coupler = couple(echo(tmp_path))
+    tas, lai = np.full(3, np.nan), np.zeros(3)
+    coupler.bind("tas", tas)
+    coupler.bind("lai", lai)
+    with refused(Status.RUN, "'tas'", "3 such cells"):
+        coupler.step()
+    tas[:] = 280.0
+    coupler.step()
+    np.testing.assert_array_equal(lai, 280.0)
+
+
+def test_emulator_that_depends_on_the_place_of_a_row_is_warned_of(
+    couple: Couple, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class RowPlace(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + torch.arange(x.shape[0])[:, None] % 4
+
+    emulator = write(tmp_path / "place.pt", RowPlace(), [field("tas", "K")], [LAI])
+    for block, warned in ((16, True), ("exact", False)):
+        caplog.clear()
+        coupler = couple({"model": emulator, "block": block}, constants={"tas": "1 K"})
+        coupler.bind("lai", np.zeros(3))
+        with caplog.at_level(logging.WARNING, "coupler_plugin"):
+            coupler.step()
+        assert ("'place'" in caplog.text) is warned
+
+
+# --- threads, memory and several couplers ---------------------------------------------------------------------
+
+
+def test_threads_are_those_of_the_coupling_file(couple: Couple) -> None:
+    before = torch.get_num_threads()
+    for threads in (2, 1):
+        couple([], threads=threads)
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+
+
+def test_two_couplers_do_not_know_of_each_other(couple: Couple, tmp_path: Path) -> None:
+    state = [{"name": "store", "size": 1}]
+    emulator = write(tmp_path / "store.pt", Store(1.0), [field("tas", "K")], [LAI], state=state)
+    couplers, results = [], []
+    for value in (1.0, 10.0):
+        coupler = couple(emulator, constants={"tas": f"{value} K"})
+        results.append(np.zeros(3))
+        coupler.bind("lai", results[-1])
+        couplers.append(coupler)
+    for step in range(1, 4):
+        for coupler in couplers:
+            coupler.step()
+        assert (results[0][0], results[1][0]) == (step, 10.0 * step)
+    couplers[0].finalize()
+    couplers[1].step()
+    assert (results[0][0], results[1][0]) == (3.0, 40.0)
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from /proc")
+def test_memory_stays_flat_over_a_hundred_thousand_steps(couple: Couple, tmp_path: Path) -> None:
+    emulator = write(
+        tmp_path / "mlp.pt",
+        Mlp(2, 1, hidden=4),
+        [field("tas", "degC"), field("day_length", "h")],
+        [LAI],
+        window=None,
+    )
+    coupler = couple({"model": emulator, "every": "50h", "block": "exact"})
+    tas, lai = np.full(3, 280.0), np.zeros(3, np.float32)
+    coupler.bind("tas", tas)
+    coupler.bind("lai", lai)
+    for _ in range(2_000):
+        coupler.step()
+    before = resident_bytes()
+    for _ in range(100_000):
+        coupler.step()
+    assert resident_bytes() - before < 256 * 1024
