@@ -30,27 +30,28 @@ class Window:
     """What shares an alarm: its accumulators begin anew together when it has rung."""
 
     alarm: Alarm
-    accumulators: dict[tuple[str, str], Accumulator] = field(default_factory=dict)
+    #: by field, aggregate and origin: what the host holds is not what an emulator of the same field gave
+    accumulators: dict[tuple[str, str, str], Accumulator] = field(default_factory=dict)
 
     def accumulator(self, name: str, aggregate: str, source: Source) -> Accumulator:
         """Return the one accumulator of a field in this window, reading `source` from now on."""
-        found = self.accumulators.setdefault((name, aggregate), Accumulator(aggregate, source))
+        key = (name, aggregate, "emulator" if isinstance(source, HeldArray) else "host")
+        found = self.accumulators.setdefault(key, Accumulator(aggregate, source))
         found.source = source
         return found
 
     def recall(self) -> tuple[dict[str, Any], dict[str, Values]]:
         """Return when the window began, the samples of each accumulator, and what they hold."""
-        counts = {f"{name}.{aggregate}": found.count for (name, aggregate), found in self.accumulators.items()}
-        held = {f"{name}.{aggregate}": found.recall() for (name, aggregate), found in self.accumulators.items()}
+        counts = {".".join(key): found.count for key, found in self.accumulators.items()}
+        held = {".".join(key): found.recall() for key, found in self.accumulators.items()}
         return {"begin": self.alarm.last, "counts": counts}, {k: v for k, v in held.items() if v is not None}
 
     def restore(self, facts: Mapping[str, Any], arrays: Mapping[str, Values]) -> None:
         """Go on with a window that was recalled."""
         self.alarm.last = facts["begin"]
-        for (name, aggregate), accumulator in self.accumulators.items():
-            key = f"{name}.{aggregate}"
-            if key in arrays:
-                accumulator.restore(facts["counts"][key], arrays[key])
+        for key, accumulator in self.accumulators.items():
+            if (name := ".".join(key)) in arrays:
+                accumulator.restore(facts["counts"][name], arrays[name])
 
     def finish(self) -> None:
         """Begin the next window."""
@@ -135,6 +136,7 @@ class Exchange:
             constant = self._constants[entry.name]
             return partial(_fill, constant), self._fields.conversion(entry.name, constant.units, wanted.units)
         if entry.name in DERIVED:
+            _check_size(emulator, wanted, 1)
             units = DERIVED[entry.name][0]
             return partial(self._derive, entry.name), self._fields.conversion(entry.name, units, wanted.units)
         raise CouplerError(
@@ -249,8 +251,8 @@ class Exchange:
         return [
             accumulator
             for window in windows.values()
-            for (name, _), accumulator in window.accumulators.items()
-            if self._producers.get(name) is emulator and isinstance(accumulator.source, HeldArray)
+            for (name, _, origin), accumulator in window.accumulators.items()
+            if origin == "emulator" and self._producers[name] is emulator
         ]
 
     def _derive(self, name: str, values: NDArray[Any], begin: int, end: int) -> None:
@@ -283,7 +285,7 @@ def _check_size(emulator: ColumnEmulator, wanted: Variable | Output, size: int) 
     if wanted.size != size:
         raise CouplerError(
             Status.ARRAY,
-            f"'{wanted.name}' of the emulator '{emulator.name}' has {wanted.size} levels, its array has {size}.",
+            f"'{wanted.name}' of the emulator '{emulator.name}' has {wanted.size} levels, the other side has {size}.",
         )
 
 
