@@ -274,8 +274,11 @@ class ColumnEmulator:
 def _terms(
     entry: Output, exports: Mapping[str, Export], own: Conversion, conversions: Mapping[str, Conversion]
 ) -> list[tuple[float, Export]]:
-    """Return what the closure of an output sums: exports to the same receiver in the same units, or nothing."""
-    same = all(term in exports and conversions[term] == own for term in entry.closure)
+    """Return what the closure of an output sums: exports to the same receiver in the same units, or nothing.
+
+    A conversion with an offset, as between scales of temperature, does not keep sums.
+    """
+    same = own.offset == 0.0 and all(term in exports and conversions[term] == own for term in entry.closure)
     return [(factor, exports[term]) for term, factor in entry.closure.items()] if same else []
 
 
