@@ -74,10 +74,13 @@ def _variables(title: str, entries: Sequence[Variable]) -> Table:
 
 def _scores(title: str, scores: dict[str, Any]) -> Table:
     """Return a table of the scores of each output with its baselines below it."""
-    metrics = sorted({metric for entry in scores.values() for metric in _numbers(entry)})
-    table = Table("output", "model", *metrics, title=f"scores: {title}", title_justify="left")
-    for output, entry in scores.items():
-        models = {"this emulator": entry, **(entry.get("baselines", {}) if isinstance(entry, dict) else {})}
+    about = ", ".join(f"{count} {what}" for what, count in scores.items() if not isinstance(count, dict))
+    outputs = {output: entry for output, entry in scores.items() if isinstance(entry, dict)}
+    metrics = sorted({metric for entry in outputs.values() for metric in _numbers(entry)})
+    title = f"scores: {title} ({about})" if about else f"scores: {title}"
+    table = Table("output", "model", *metrics, title=title, title_justify="left")
+    for output, entry in outputs.items():
+        models = {"this emulator": entry, **entry.get("baselines", {})}
         for model, values in models.items():
             numbers = _numbers(values)
             cells = [f"{numbers[metric]:.3g}" if metric in numbers else "" for metric in metrics]
