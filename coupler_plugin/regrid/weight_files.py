@@ -276,7 +276,8 @@ def _encode(weights: Weights, attributes: dict[str, str]) -> memoryview:
         _add(dataset, f"{name}_grid_dims", f"{name}_grid_rank", np.array(shape[::-1], np.int32))
     units = {"x": "degrees", "y": "degrees", "a": "steradian", "f": "1", "m": "1"}
     for name, values in weights.arrays.items():
-        _add(dataset, name, f"n_{name[-1]}", values, units=units[name[0]])
+        kind = np.int32 if name.startswith("mask") else np.float64
+        _add(dataset, name, f"n_{name[-1]}", values.astype(kind), units=units[name[0]])
     for side, ids in (("a", weights.src_ids), ("b", weights.dst_ids)):
         if ids is not None:
             _add(dataset, f"id_{side}", f"n_{side}", ids, long_name="ids of the cells")

@@ -150,9 +150,9 @@ def recipe(
 ) -> Recipe:
     """Return how weights from `src` to `dst` will be made; the arguments are those of `make_weights`."""
     _known("method", method, METHODS)
-    _known("edges", edges, ("great_circle", "latitude"))
+    _known("kind of edges", edges, ("great_circle", "latitude"))
     if extrapolate is not None:
-        _known("extrapolate", extrapolate, tuple(EXTRAPOLATIONS))
+        _known("extrapolation", extrapolate, tuple(EXTRAPOLATIONS))
     request = Request(src, dst, method, edges, timeout)
     if request.conservative:
         src.need_corners()
@@ -191,7 +191,7 @@ def _known(what: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise CouplerError(
             Status.CONFIG,
-            f"'{value}' is no {what} of weights; allowed: {', '.join(allowed)}.{nearest(value, allowed)}",
+            f"'{value}' is no {what} for weights; allowed: {', '.join(allowed)}.{nearest(value, allowed)}",
         )
 
 
