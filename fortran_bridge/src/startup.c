@@ -161,23 +161,36 @@ static int start_interpreter(const char *interpreter, char *message, size_t leng
     return COUPLER_OK;
 }
 
-/* The sentence of the exception that Python has just raised; its traceback goes to standard error. */
+/* The exception that Python has just raised, taken from it; its traceback goes to standard error. */
+static PyObject *take_exception(void)
+{
+    PyObject *error;
+
+#if PY_VERSION_HEX >= 0x030c0000
+    error = PyErr_GetRaisedException();
+    if (error) PyErr_DisplayException(error);
+#else
+    PyObject *type, *traceback;
+
+    PyErr_Fetch(&type, &error, &traceback);
+    PyErr_NormalizeException(&type, &error, &traceback);
+    if (error) PyErr_Display(type, error, traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+#endif
+    return error;
+}
+
+/* Its sentence. */
 static void describe_exception(char *text, size_t length)
 {
-    PyObject *type, *value, *traceback, *string = NULL;
-    const char *words = NULL;
+    PyObject *error = take_exception(), *string = error ? PyObject_Str(error) : NULL;
+    const char *words = string ? PyUnicode_AsUTF8(string) : NULL;
 
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (value) string = PyObject_Str(value);
-    if (string) words = PyUnicode_AsUTF8(string);
-    snprintf(text, length, "%s: %s", value ? Py_TYPE(value)->tp_name : "an error", words ? words : "no text");
+    snprintf(text, length, "%s: %s", error ? Py_TYPE(error)->tp_name : "an error", words ? words : "no text");
     PyErr_Clear();
     Py_XDECREF(string);
-    if (value) PyErr_Display(type, value, traceback);
-    Py_XDECREF(type);
-    Py_XDECREF(value);
-    Py_XDECREF(traceback);
+    Py_XDECREF(error);
 }
 
 /* A plain `cmake --install` puts the package beside the library: <folder of the library>/pythonX.Y/site-packages. */
