@@ -295,7 +295,9 @@ class Coupler:
 
     def _run(self, scheduled: Scheduled) -> None:
         try:
-            scheduled.emulator.run(scheduled.window.alarm.last, self.clock.now, self.timers)
+            # A rank that failed alone would leave the others waiting in their next collective call.
+            begin, end = scheduled.window.alarm.last, self.clock.now
+            together(self.comm, lambda: scheduled.emulator.run(begin, end, self.timers))
         except CouplerError as error:
             raise CouplerError(error.status, f"at {self.clock.date(self.clock.now)}: {error}") from error
         for accumulator in scheduled.samples:
