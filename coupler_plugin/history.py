@@ -103,7 +103,8 @@ class History:
             self._file["time_bounds"][record] = bounds
             for name, field in gathered.items():
                 variable = self._file[name]
-                variable[record] = field if variable.ndim == 3 else field[:, 0]
+                values = np.ma.masked_invalid(field)  # such as an answer that has not come yet
+                variable[record] = values if variable.ndim == 3 else values[:, 0]
             self._file.sync()
         except (OSError, RuntimeError) as error:
             raise CouplerError(
