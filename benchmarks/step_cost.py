@@ -3,8 +3,9 @@
 
 Two steps are measured, from Python (`Coupler.step`) and from Fortran (`coupler%step`): one that only accumulates
 eight fields of 10,000 cells, beside the same eight in-place numpy adds; and one that runs a small network on one
-column, beside the bare TorchScript call. Short batches of all of them take turns, so that a busy machine disturbs
-them alike. Resident memory is read before and after 100,000 steps. Nothing here passes or fails.
+column, beside the bare TorchScript call. Short batches of all of them take turns and processor time is counted,
+so that a busy machine disturbs them little and alike. Resident memory is read before and after 100,000 steps.
+Nothing here passes or fails.
 
     make bench        prints the tables of docs/performance.md and writes benchmarks/out/step_cost.json
 """
@@ -25,7 +26,7 @@ from collections.abc import Callable
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -92,10 +93,10 @@ def repeat(call: Callable[[], object]) -> Batch:
     """Return a batch of calls."""
 
     def batch(steps: int) -> float:
-        begin = perf_counter()
+        begin = process_time()
         for _ in range(steps):
             call()
-        return perf_counter() - begin
+        return process_time() - begin
 
     return batch
 
@@ -132,10 +133,10 @@ def bare_call() -> Batch:
 
     def batch(steps: int) -> float:
         with torch.inference_mode():
-            begin = perf_counter()
+            begin = process_time()
             for _ in range(steps):
                 frozen(column)
-            return perf_counter() - begin
+            return process_time() - begin
 
     return batch
 
