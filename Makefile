@@ -38,7 +38,9 @@ lint: setup ## check style and types, and compile without a warning
 bench: setup ## measure what a step costs: docs/performance.md
 	$(python) benchmarks/step_cost.py
 
-zoo: setup ## train the emulators of torchscript_models/zoo again (hours; needs the training data)
+zoo: setup ## train the emulators again and score them (an hour; needs the training data)
+	$(python) -m pip install --quiet --no-build-isolation --constraint .venv/.bootstrap/constraints.txt -e '.[train]'
+	$(python) -m torchscript_models evaluate all
 	$(python) -m torchscript_models train all
 
 clean: ## remove .venv and what was built and written
