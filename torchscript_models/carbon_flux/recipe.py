@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How carbon_flux is trained and judged.
+
+Two sets of observations train it together: the days of a few towers, and the months of many more sites, whose
+climates (tropical, arid, arctic) the daily towers hardly reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from coupler_plugin.emulator.manifest import Manifest
+from torchscript_models import baselines, data
+from torchscript_models.carbon_flux.network import WINDOW, CarbonFlux
+from torchscript_models.carbon_flux.samples import GOOD, LENGTH, SCORED, TowerSequences, windows
+from torchscript_models.carbon_flux.weather import DAYS, BorrowedWeather, MonthlySequences, daily_means, is_usable
+from torchscript_models.export import input_entry, training_facts
+from torchscript_models.fitting import Settings
+from torchscript_models.layers import WaterSupply
+from torchscript_models.recipe import Recipe
+
+DAILY, MONTHLY = "held_out_sites", "held_out_sites_monthly"
+BATCH: Final = 64
+#: standard deviations of gpp, reco, nee over the days of the towers [g m-2 d-1], which put them on one scale
+SPREAD: Final = (4.4, 2.7, 2.9)
+#: standard deviation of an offset that each training sequence's scaled inputs get: instruments and sites differ
+OFFSET: Final = 0.1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences of days, observed daily or as the mean over the last month.
+
+    Each is (inputs, water supply of the scored days, fluxes, weights) of days or of months.
+    """
+
+    daily: tuple[Tensor, ...]
+    monthly: tuple[Tensor, ...]
+
+
+class CarbonFluxRecipe(Recipe):
+    """Daily gpp, reco and nee from the weather of the last days and the rain of the last year, at any site."""
+
+    name = "carbon_flux"
+    settings = Settings(epochs=12, members=3, learning_rate=3e-3, weight_decay=0.01, patience=4)
+    targets = ("gpp", "reco", "nee")
+    views = (DAILY, MONTHLY)
+
+    def __init__(self, folder: Path) -> None:
+        self._towers = data.read_towers(folder)
+        self._monthly = {
+            name: site
+            for name, site in data.read_monthly_sites(folder).items()
+            if name not in self._towers and is_usable(site).any()
+        }
+        self.places = pd.DataFrame(
+            [(s.site, s.lat, s.lon, s.igbp, DAILY) for s in self._towers.values()]
+            + [(s.site, s.lat, s.lon, s.igbp, MONTHLY) for s in self._monthly.values()],
+            columns=["site", "lat", "lon", "igbp", "stratum"],
+        ).set_index("site")
+
+    # ---- training --------------------------------------------------------------------------------------------
+
+    def new_network(self, sites: Sequence[str], members: int) -> nn.Module:
+        """Return an untrained network, scaled by the days of the towers among `sites` and borrowed days."""
+        return CarbonFlux(self._inputs(sites), members)
+
+    def _inputs(self, sites: Sequence[str]) -> data.Array:
+        """Return all days of forcing at `sites`, those of monthly sites drawn once; shape (n, 5)."""
+        days = [tower.forcing for tower in self._towers_of(sites)]
+        drawn = self._sequences(sites, sites).draw(1, np.random.default_rng(0))
+        return np.concatenate([*days, drawn.reshape(-1, 5)])
+
+    def _towers_of(self, sites: Iterable[str]) -> list[data.Tower]:
+        return [self._towers[site] for site in sites if site in self._towers]
+
+    def _sequences(self, sites: Iterable[str], lenders: Iterable[str]) -> MonthlySequences:
+        """Return the monthly sites among `sites`, with weather borrowed from the towers among `lenders`."""
+        chosen = [self._monthly[site] for site in sites if site in self._monthly]
+        return MonthlySequences(chosen, BorrowedWeather(self._towers_of(lenders)))
+
+    def batches(
+        self, network: nn.Module, sites: Sequence[str], rng: np.random.Generator
+    ) -> Callable[[], Iterable[Batch]]:
+        """Return a function that gives the batches of an epoch; the days are cut and drawn anew in each."""
+        towers = TowerSequences(self._towers_of(sites), network.water_supply)
+        monthly = self._sequences(sites, sites)
+
+        def epoch() -> Iterable[Batch]:
+            days = towers.draw(int(rng.integers(SCORED)))
+            months = _months(monthly, network.water_supply, rng)
+            n = len(days[0]) // BATCH
+            pairs = zip(_dealt(days, n, rng), _dealt(months, n, rng), strict=True)
+            return [Batch(daily, month) for daily, month in pairs]
+
+        return epoch
+
+    def held_out(self, network: nn.Module, sites: Sequence[str], rng: np.random.Generator) -> Batch:
+        """Return all sequences of `sites`."""
+        days = TowerSequences(self._towers_of(sites), network.water_supply).draw(0)
+        months = _months(self._sequences(sites, self._towers), network.water_supply, rng)
+        return Batch(_tensors(days), _tensors(months))
+
+    def loss(self, network: nn.Module, member: nn.Module, batch: Batch) -> Tensor:
+        """Return the weighted squared error of days plus that of monthly means, in units of their spread."""
+        inputs, supply, fluxes, weights = batch.daily
+        of_days = _mean_square(_run(network, member, inputs, supply) - fluxes, weights)
+        inputs, supply, means, weights = batch.monthly
+        of_months = _mean_square(_run(network, member, inputs, supply).mean(dim=1) - means, weights)
+        return of_days + of_months
+
+    # ---- judgement -------------------------------------------------------------------------------------------
+
+    def observed(self, view: str, sites: Sequence[str]) -> pd.DataFrame:
+        """Return the good days of towers, or the observed months of monthly sites."""
+        if view == DAILY:
+            parts = []
+            for tower in self._towers_of(sites):
+                good = tower.quality > GOOD
+                season = baselines.season(tower.days.month.to_numpy()[good], np.array(tower.lat))
+                part = pd.DataFrame(tower.fluxes[good], columns=list(self.targets))
+                parts.append(part.assign(site=tower.site, season=season))
+            return pd.concat(parts, ignore_index=True)
+        months = self._sequences(sites, self._towers)
+        lat = self.places["lat"].loc[months.site].to_numpy()
+        table = pd.DataFrame(months.fluxes, columns=list(self.targets))
+        return table.assign(site=months.site, season=baselines.season(months.month, lat))
+
+    def predict(self, network: nn.Module, view: str, sites: Sequence[str]) -> np.ndarray:
+        """Return the emulator's answers day by day, or their means over the days of a month."""
+        if view == DAILY:
+            return np.concatenate(
+                [_answers(network, windows(t.forcing)[t.quality > GOOD]) for t in self._towers_of(sites)]
+            )
+        inputs = self._sequences(sites, self._towers).draw(MonthlySequences.MONTHS, np.random.default_rng(0))
+        inputs = inputs[:, -(WINDOW + SCORED - 1) :]
+        seen = np.lib.stride_tricks.sliding_window_view(inputs, WINDOW, axis=1).transpose(0, 1, 3, 2)
+        return np.stack([_answers(network, seen[:, day]) for day in range(SCORED)]).mean(axis=0)
+
+    def baselines(self, view: str, train: Sequence[str], sites: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return the mean seasonal cycle over training sites, and gradient-boosted trees."""
+        known, asked = self.observed(view, train), self.observed(view, sites)
+        features = self._tower_features if view == DAILY else self._month_features
+        return {
+            "climatology": baselines.climatology(known, asked, list(self.targets), ["season"]),
+            "gradient_boosted_trees": baselines.boosted_trees(
+                features(train),
+                known[list(self.targets)],
+                features(sites),
+                samples_per_leaf=200 if view == DAILY else 40,
+            ),
+        }
+
+    def _tower_features(self, sites: Sequence[str]) -> np.ndarray:
+        """Return for each good day its forcing, the 30- and 90-day means of the weather, and the season."""
+        rows = []
+        for tower in self._towers_of(sites):
+            weather = pd.DataFrame(tower.forcing[:, :4])
+            means = [weather.rolling(days, min_periods=1).mean() for days in (30, 90)]
+            season = baselines.season_features(tower.days.month.to_numpy(), np.array(tower.lat))
+            rows.append(np.column_stack([tower.forcing, *means, season])[tower.quality > GOOD])
+        return np.concatenate(rows)
+
+    def _month_features(self, sites: Sequence[str]) -> np.ndarray:
+        """Return for each observed month its weather, the means of three months, and the season."""
+        rows = []
+        for site in (self._monthly[name] for name in sites if name in self._monthly):
+            weather = pd.DataFrame(daily_means(site))
+            means = weather.rolling(3, min_periods=1).mean()
+            season = baselines.season_features(site.months % 100, np.array(site.lat))
+            rows.append(np.column_stack([weather, means, season])[is_usable(site)])
+        return np.concatenate(rows)
+
+    # ---- manifest --------------------------------------------------------------------------------------------
+
+    def manifest(self, settings: Settings, scores: dict[str, Any]) -> Manifest:
+        """Return the manifest of a network trained on all sites."""
+        inputs = self._inputs(list(self.places.index))
+        entries = [
+            ("tas", "degC", (-90.0, 60.0)),
+            ("rsds", "W m-2", (0.0, 600.0)),
+            ("vpd", "hPa", (0.0, 150.0)),
+            ("pr", "kg m-2 d-1", (0.0, 2000.0)),
+            ("rsdt", "W m-2", (0.0, 600.0)),
+        ]
+        flux = {"units": "g m-2 d-1"}
+        return Manifest(
+            name=self.name,
+            version="0.1.0",
+            description=(
+                "Daily gross primary production, ecosystem respiration and net ecosystem exchange of carbon from "
+                "the weather of 45 days and the rain of 360; NEE = RECO - GPP by construction. An ensemble of LSTMs."
+            ),
+            source="own network; task and protocol after FLUXCOM and TAM-RL (arXiv 2603.09974)",
+            license="Apache-2.0",
+            attribution=f"Trained on {data.TOWER_CITATION}, and on {data.MONTHLY_CITATION}.",
+            every="1d",
+            window={"length": WINDOW},
+            inputs=[
+                input_entry(name, units, valid, inputs[:, channel])
+                for channel, (name, units, valid) in enumerate(entries)
+            ],
+            outputs=[
+                {"name": "gpp", "valid_range": (0.0, 40.0), **flux},
+                {"name": "reco", "valid_range": (0.0, 40.0), **flux},
+                {"name": "nee", "valid_range": (-40.0, 40.0), "closure": {"reco": 1.0, "gpp": -1.0}, **flux},
+            ],
+            scores=scores,
+            training=training_facts(self.name, settings, "flux_daily.csv.gz, flux_lai_monthly.csv.gz", self.places),
+        )
+
+
+def _answers(network: nn.Module, windows: np.ndarray) -> np.ndarray:
+    """Return the network's answers to windows (n, WINDOW, C), shape (n, 3)."""
+    with torch.inference_mode():
+        parts = [network(torch.tensor(windows[i : i + 1024])) for i in range(0, len(windows), 1024)]
+    return torch.cat(parts).numpy()
+
+
+def _months(sequences: MonthlySequences, water_supply: WaterSupply, rng: np.random.Generator) -> tuple[data.Array, ...]:
+    """Return the inputs, water supply, mean fluxes and weights of all sequences, with newly borrowed weather."""
+    months = pd.Series(sequences.site).value_counts()
+    weights = np.sqrt(months.mean() / months).loc[sequences.site].to_numpy(np.float32)
+    means = torch.tensor(sequences.means)
+    supply = water_supply(means, torch.full((len(means),), WINDOW)).numpy()
+    inputs = sequences.draw(-(-LENGTH // DAYS), rng)[:, -LENGTH:]
+    return inputs, np.repeat(supply[:, None], SCORED, axis=1), sequences.fluxes, weights
+
+
+def _run(network: nn.Module, member: nn.Module, inputs: Tensor, supply: Tensor) -> Tensor:
+    """Return one member's fluxes on the scored days, shape (N, SCORED, 3)."""
+    x = network.scaling(inputs)
+    if member.training:
+        x = x + OFFSET * torch.randn(x.shape[0], 1, x.shape[2])
+    return network.fluxes(member(x, SCORED), inputs, supply)
+
+
+def _dealt(arrays: tuple[np.ndarray, ...], n: int, rng: np.random.Generator) -> list[tuple[Tensor, ...]]:
+    """Deal the rows of `arrays`, shuffled, out to `n` batches."""
+    return [_tensors([array[rows] for array in arrays]) for rows in np.array_split(rng.permutation(len(arrays[0])), n)]
+
+
+def _tensors(arrays: Iterable[np.ndarray]) -> tuple[Tensor, ...]:
+    return tuple(torch.tensor(array) for array in arrays)
+
+
+def _mean_square(error: Tensor, weights: Tensor) -> Tensor:
+    """Return the weighted mean of squared errors (..., 3) in units of each flux's spread."""
+    square = ((error / torch.tensor(SPREAD)) ** 2).mean(dim=-1)
+    return (square * weights).sum() / weights.sum()

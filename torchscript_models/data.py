@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The observations that the emulators are trained on: where they lie, how they are read, what is left out.
+
+Both tables come from eddy-covariance towers. Units stay those of the tables; names become those of the plugin.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from torchscript_models.solar import potential_radiation
+
+Array = NDArray[np.float32]
+
+ENVIRONMENT: Final = "COUPLER_PLUGIN_DATA"
+BESIDE_THE_PROJECT: Final = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+TOWER_CITATION: Final = "FLUXNET2015 (Pastorello et al. 2020, doi 10.1038/s41597-020-0534-3), CC-BY-4.0"
+MONTHLY_CITATION: Final = "CARDAMOM-FluxVal v1.0, CC-BY-4.0"
+
+
+class DataError(Exception):
+    """The observations are missing or not as documented."""
+
+
+def find_data(given: Path | None = None) -> Path:
+    """Return the folder of the observations: the one given, else $COUPLER_PLUGIN_DATA, else ../shared/data.
+
+    Raises
+    ------
+    DataError
+        When there is no such folder.
+    """
+    named = os.environ.get(ENVIRONMENT)
+    folder = given or (Path(named) if named else BESIDE_THE_PROJECT)
+    if not folder.is_dir():
+        raise DataError(
+            f"There is no folder '{folder}' with the training data; name one by --data or by the environment "
+            f"variable {ENVIRONMENT}."
+        )
+    return folder
+
+
+@dataclass(frozen=True)
+class Tower:
+    """Daily observations of one tower, day by day without gaps.
+
+    Attributes
+    ----------
+    forcing : array, shape (days, 5)
+        tas [degC], rsds [W m-2], vpd [hPa], pr [kg m-2 d-1], rsdt [W m-2].
+    fluxes : array, shape (days, 3)
+        gpp, reco, nee [g m-2 d-1]; 0 where the quality is 0.
+    quality : array, shape (days,)
+        Share of the day's half-hours with measured or well-filled NEE; 0 where a flux is missing.
+    """
+
+    site: str
+    lat: float
+    lon: float
+    igbp: str
+    days: pd.DatetimeIndex
+    forcing: Array
+    fluxes: Array
+    quality: Array
+
+
+@dataclass(frozen=True)
+class MonthlySite:
+    """Monthly meteorology of a 0.5 degree cell, and what was observed at the tower or by satellite in it.
+
+    Attributes
+    ----------
+    months : array, shape (months,)
+        Years and months without gaps, 200101 for January 2001.
+    forcing : array, shape (months, 5)
+        Means of the daily minimum and maximum of tas [degC], rsds [MJ m-2 d-1], the vapour pressure deficit at the
+        daily maximum of tas [hPa], pr [kg m-2 d-1].
+    lai : array, shape (months,)
+        Leaf area index [1], NaN where it was not observed.
+    fluxes : array, shape (months, 3)
+        gpp, reco, nee [g m-2 d-1], NaN where they were not observed.
+    """
+
+    site: str
+    lat: float
+    lon: float
+    igbp: str
+    months: NDArray[np.int64]
+    forcing: Array
+    lai: Array
+    fluxes: Array
+
+
+def read_towers(folder: Path) -> dict[str, Tower]:
+    """Read the daily towers.
+
+    Fluxes are those of the night-time partitioning, for which nee = reco - gpp holds day by day.
+    """
+    table = _read(folder / "flux_daily.csv.gz", parse_dates=["TIMESTAMP"])
+    places = _read(folder / "flux_daily_sites.csv").set_index("site")
+    towers = {}
+    for site, rows in table.sort_values("TIMESTAMP").groupby("site", sort=True):
+        place = places.loc[site]
+        days = pd.DatetimeIndex(rows["TIMESTAMP"])
+        if (np.diff(days) != np.timedelta64(1, "D")).any():
+            raise DataError(f"flux_daily.csv.gz: the days of {site} are not consecutive; a window must not skip a day.")
+        met = rows[["TA_F", "SW_IN_F", "VPD_F", "P_F"]].to_numpy(np.float32)
+        if not np.isfinite(met).all():
+            raise DataError(
+                f"flux_daily.csv.gz: the meteorology of {site} has gaps; it must be filled before training."
+            )
+        rsdt = potential_radiation(place["lat"], (days.dayofyear.to_numpy() - 0.5) / 365.25)
+        fluxes = rows[["GPP_NT_VUT_REF", "RECO_NT_VUT_REF", "NEE_VUT_REF"]].to_numpy(np.float32)
+        is_observed = np.isfinite(fluxes).all(axis=1)
+        quality = np.where(is_observed, rows["NEE_VUT_REF_QC"].fillna(0.0), 0.0).astype(np.float32)
+        towers[str(site)] = Tower(
+            site=str(site),
+            lat=float(place["lat"]),
+            lon=float(place["lon"]),
+            igbp=str(place["igbp"]),
+            days=days,
+            forcing=np.column_stack([met, rsdt.astype(np.float32)]),
+            fluxes=np.where(is_observed[:, None], fluxes, 0.0).astype(np.float32),
+            quality=quality,
+        )
+    return towers
+
+
+def read_monthly_sites(folder: Path) -> dict[str, MonthlySite]:
+    """Read the monthly sites.
+
+    Months with negative ecosystem respiration (nee + gpp < 0) hold two fluxes that do not fit together; they are
+    left out.
+    """
+    table = _read(folder / "flux_lai_monthly.csv.gz").sort_values(["site", "Date"])
+    sites = {}
+    for site, rows in table.groupby("site", sort=True):
+        months = rows["Date"].to_numpy(np.int64)
+        if (np.diff(months // 100 * 12 + months % 100) != 1).any():
+            raise DataError(f"flux_lai_monthly.csv.gz: the months of {site} are not consecutive.")
+        names = ["tmin_C", "tmax_C", "srad_MJ_m2_d", "vpd_hPa", "precip_mm_d"]
+        forcing = rows[names].to_numpy(np.float32)
+        forcing[:, 2:] = np.maximum(forcing[:, 2:], 0.0)  # rounding left a few -1e-15
+        gpp, nee = rows["obs_GPP"].to_numpy(np.float32), rows["obs_NEE"].to_numpy(np.float32)
+        fluxes = np.column_stack([gpp, nee + gpp, nee])
+        fluxes[~(fluxes[:, 1] >= 0.0)] = np.nan
+        first = rows.iloc[0]
+        sites[str(site)] = MonthlySite(
+            site=str(site),
+            lat=float(first["lat"]),
+            lon=float(first["lon"]),
+            igbp=str(first["igbp"]),
+            months=months,
+            forcing=forcing,
+            lai=rows["obs_LAI"].to_numpy(np.float32),
+            fluxes=fluxes,
+        )
+    return sites
+
+
+def _read(path: Path, parse_dates: list[str] | None = None) -> pd.DataFrame:
+    if not path.is_file():
+        raise DataError(f"The training data lack '{path.name}' in '{path.parent}'.")
+    return pd.read_csv(path, parse_dates=parse_dates)

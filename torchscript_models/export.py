@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a trained network to a file that the plugin can couple: script, check, describe, write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from coupler_plugin.emulator import manifest as manifests
+from coupler_plugin.emulator.blocks import sample_arguments
+from torchscript_models.fitting import Settings
+
+ZOO: Final = Path(__file__).parent / "zoo"
+TOLERANCE: Final = 1e-5  #: relative difference allowed between the network and its script
+
+
+def input_entry(
+    name: str,
+    units: str,
+    valid_range: tuple[float, float],
+    samples: NDArray[np.float32],
+    aggregate: manifests.Aggregate = "mean",
+    description: str = "",
+) -> manifests.Input:
+    """Return the manifest's entry of an input, with the statistics of its training samples."""
+    statistics = {key: _significant(getattr(samples, key)()) for key in ("mean", "std", "min", "max")}
+    return manifests.Input(
+        name=name,
+        units=units,
+        valid_range=valid_range,
+        aggregate=aggregate,
+        description=description,
+        statistics=manifests.Statistics(**statistics),
+    )
+
+
+def _significant(value: np.floating[Any]) -> float:
+    return float(f"{value:.6g}")
+
+
+def training_facts(name: str, settings: Settings, tables: str, places: pd.DataFrame) -> dict[str, Any]:
+    """Return the manifest's account of the training."""
+    return {
+        "data": tables,
+        "sites": len(places),
+        "seed": settings.seed,
+        "epochs": settings.epochs,
+        "members": settings.members,
+        "script": f"python -m torchscript_models train {name}",
+        "torch": torch.__version__.partition("+")[0],
+    }
+
+
+def export(network: nn.Module, manifest: manifests.Manifest, path: Path) -> None:
+    """Script `network`, check the script against it, and write it with its manifest to `path`.
+
+    Raises
+    ------
+    ValueError
+        When the script and the network do not agree.
+    """
+    network.eval()
+    scripted = torch.jit.script(network)
+    arguments = sample_arguments(manifest, 64)
+    with torch.inference_mode():
+        expected = network(*arguments)
+        for _ in range(3):  # the profiling executor changes its code in the first calls
+            found = scripted(*arguments)
+    error = float(((found - expected).abs() / expected.abs().clamp(min=1.0)).max())
+    if not error <= TOLERANCE:
+        raise ValueError(f"The script of '{manifest.name}' departs from the network by {error:.1e} (relative).")
+    manifests.save(scripted, manifest, path)
+
+
+def describe_anew(path: Path, settings: Settings, scores: dict[str, Any]) -> None:
+    """Put new scores into the manifest of the emulator file at `path`, if it was trained with these settings."""
+    extra = {manifests.ENTRY: ""}
+    scripted = torch.jit.load(str(path), map_location="cpu", _extra_files=extra)
+    manifest = manifests.parse(extra[manifests.ENTRY], str(path))
+    facts = {key: manifest.training.get(key) for key in ("seed", "epochs", "members")}
+    if facts == {"seed": settings.seed, "epochs": settings.epochs, "members": settings.members}:
+        manifests.save(scripted, manifest.model_copy(update={"scores": scores}), path)

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How leaf_area_index is trained and judged: on satellite leaf area over tower sites, month by month."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from coupler_plugin.emulator.manifest import Manifest
+from torchscript_models import baselines, data
+from torchscript_models.export import input_entry, training_facts
+from torchscript_models.fitting import Settings
+from torchscript_models.leaf_area_index.network import BINS, DAYS, LeafAreaIndex
+from torchscript_models.leaf_area_index.samples import MonthlySamples, draw_known_months, forget_the_past
+from torchscript_models.recipe import Recipe
+
+BATCH: Final = 128
+#: standard deviation of an offset that each training sample's scaled inputs get: a cell is not its tower
+OFFSET: Final = 0.3
+FULL, COLD_START = "held_out_sites", "held_out_sites_one_known_month"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Months of forcing (n, BINS, 5), how many days are known (n,), leaf area index (n, 1), and weights (n, 1)."""
+
+    months: Tensor
+    known_days: Tensor
+    lai: Tensor
+    weights: Tensor
+
+
+class LeafAreaIndexRecipe(Recipe):
+    """Leaf area index from twelve months of weather, at any site."""
+
+    name = "leaf_area_index"
+    settings = Settings(epochs=20, members=3, learning_rate=3e-3, weight_decay=0.01, patience=6)
+    targets = ("lai",)
+    views = (FULL, COLD_START)
+
+    def __init__(self, folder: Path) -> None:
+        sites = data.read_monthly_sites(folder).values()
+        self._sites = {site.site: site for site in sites if np.isfinite(site.lai[BINS - 1 :]).any()}
+        self.places = pd.DataFrame(
+            [(site.site, site.lat, site.lon, site.igbp) for site in self._sites.values()],
+            columns=["site", "lat", "lon", "igbp"],
+        ).set_index("site")
+
+    def _samples(self, sites: Iterable[str]) -> MonthlySamples:
+        return MonthlySamples(self._sites[site] for site in sites)
+
+    # ---- training --------------------------------------------------------------------------------------------
+
+    def new_network(self, sites: Sequence[str], members: int) -> nn.Module:
+        """Return an untrained network, scaled by all months of forcing at `sites`."""
+        return LeafAreaIndex(np.concatenate([self._sites[site].forcing for site in sites]), members)
+
+    def batches(
+        self, network: nn.Module, sites: Sequence[str], rng: np.random.Generator
+    ) -> Callable[[], Iterable[Batch]]:
+        """Return a function that gives the batches of an epoch; what is known of the past is drawn anew in each."""
+        samples = self._samples(sites)
+        weights = _weights(samples)
+
+        def epoch() -> Iterable[Batch]:
+            known = draw_known_months(len(samples.lai), rng)
+            months = forget_the_past(samples.months, known)
+            order = rng.permutation(len(months))
+            for rows in np.array_split(order, max(len(months) // BATCH, 1)):
+                yield _batch(months[rows], known[rows], samples.lai[rows], weights[rows])
+
+        return epoch
+
+    def held_out(self, network: nn.Module, sites: Sequence[str], rng: np.random.Generator) -> Batch:
+        """Return all samples of `sites`, with their whole past."""
+        samples = self._samples(sites)
+        return _batch(samples.months, np.full(len(samples.lai), BINS), samples.lai, _weights(samples))
+
+    def loss(self, network: nn.Module, member: nn.Module, batch: Batch) -> Tensor:
+        """Return the weighted squared error."""
+        x = network.scaling(batch.months)
+        if member.training:
+            x = x + OFFSET * torch.randn(x.shape[0], 1, x.shape[2])
+        supply = network.water_supply(batch.months.mean(dim=1), batch.known_days).unsqueeze(1)
+        return (((member(x) * supply - batch.lai) ** 2) * batch.weights).sum() / batch.weights.sum()
+
+    # ---- judgement -------------------------------------------------------------------------------------------
+
+    def observed(self, view: str, sites: Sequence[str]) -> pd.DataFrame:
+        """Return the observed months."""
+        samples = self._samples(sites)
+        season = baselines.season(samples.month, self.places["lat"].loc[samples.site].to_numpy())
+        igbp = self.places["igbp"].loc[samples.site].to_numpy()
+        return pd.DataFrame({"lai": samples.lai, "site": samples.site, "igbp": igbp, "season": season})
+
+    def predict(self, network: nn.Module, view: str, sites: Sequence[str]) -> np.ndarray:
+        """Return the emulator's answers with a known past, or with only the last month known."""
+        months = self._samples(sites).months
+        known = np.full(len(months), 1 if view == COLD_START else BINS)
+        months = forget_the_past(months, known)
+        with torch.inference_mode():
+            return network.from_months(torch.tensor(months), torch.tensor(DAYS * known)).numpy()
+
+    def baselines(self, view: str, train: Sequence[str], sites: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return mean seasonal cycles and gradient-boosted trees, both with and without the vegetation class."""
+        known, asked = self.observed(view, train), self.observed(view, sites)
+        features, wanted = self._features(train), self._features(sites)
+        lai = known[["lai"]]
+        return {
+            "climatology": baselines.climatology(known, asked, ["lai"], ["season"]),
+            "climatology_of_class": baselines.climatology(known, asked, ["lai"], ["igbp", "season"]),
+            "gradient_boosted_trees": baselines.boosted_trees(features[:, 1:], lai, wanted[:, 1:], samples_per_leaf=60),
+            "gradient_boosted_trees_with_class": baselines.boosted_trees(
+                features, lai, wanted, samples_per_leaf=60, categories=(0,)
+            ),
+        }
+
+    def _features(self, sites: Sequence[str]) -> np.ndarray:
+        """Return the vegetation class, the weather now, 1, 3 and 6 months ago, means and extremes, and the season."""
+        samples = self._samples(sites)
+        months = samples.months
+        igbp = pd.Categorical(self.places["igbp"].loc[samples.site], sorted(self.places["igbp"].unique())).codes
+        lags = [months[:, -1 - lag] for lag in (0, 1, 3, 6)]
+        means = [months[:, -3:].mean(axis=1), months.mean(axis=1)]
+        extremes = [months[:, :, 0].min(axis=1), months[:, :, 1].max(axis=1)]
+        season = baselines.season_features(samples.month, self.places["lat"].loc[samples.site].to_numpy())
+        return np.column_stack([igbp, *lags, *means, *extremes, season])
+
+    # ---- manifest --------------------------------------------------------------------------------------------
+
+    def manifest(self, settings: Settings, scores: dict[str, Any]) -> Manifest:
+        """Return the manifest of a network trained on all sites."""
+        forcing = np.concatenate([site.forcing for site in self._sites.values()])
+        entries = [
+            ("tas", "degC", (-90.0, 60.0), "min", "daily minimum"),
+            ("tas", "degC", (-90.0, 60.0), "max", "daily maximum"),
+            ("rsds", "MJ m-2 d-1", (0.0, 52.0), "mean", ""),
+            ("vpd", "hPa", (0.0, 150.0), "max", "daily maximum: the value at the highest temperature of the day"),
+            ("pr", "kg m-2 d-1", (0.0, 2000.0), "mean", ""),
+        ]
+        return Manifest(
+            name=self.name,
+            version="0.1.0",
+            description=(
+                "Leaf area index, mean over the last 30 days, from 360 days of weather that the module itself "
+                "averages over twelve times 30 days; mean of an ensemble of LSTMs. The statistics of the inputs are "
+                "those of monthly means."
+            ),
+            source="own network; task after the second phase of AI4Land (arXiv 2606.11793)",
+            license="Apache-2.0",
+            attribution=f"Trained on {data.MONTHLY_CITATION}.",
+            every="1d",
+            window={"length": BINS * DAYS},
+            inputs=[
+                input_entry(name, units, valid, forcing[:, channel], aggregate, description)
+                for channel, (name, units, valid, aggregate, description) in enumerate(entries)
+            ],
+            outputs=[{"name": "lai", "units": "1", "valid_range": (0.0, 12.0)}],
+            scores=scores,
+            training=training_facts(self.name, settings, "flux_lai_monthly.csv.gz", self.places),
+        )
+
+
+def _weights(samples: MonthlySamples) -> data.Array:
+    """Return weights that fall with the square root of the number of samples of a site."""
+    months = pd.Series(samples.site).value_counts()
+    return np.sqrt(months.mean() / months).loc[samples.site].to_numpy(np.float32)
+
+
+def _batch(months: np.ndarray, known: np.ndarray, lai: np.ndarray, weights: np.ndarray) -> Batch:
+    columns = (torch.tensor(values)[:, None] for values in (lai, weights))
+    return Batch(torch.tensor(months), torch.tensor(DAYS * known), *columns)
