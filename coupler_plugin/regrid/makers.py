@@ -56,13 +56,13 @@ def gaussian(latitudes: int) -> Grid:
     if latitudes < 2 or latitudes % 2:
         raise CouplerError(Status.CONFIG, f"'gaussian: {latitudes}' is not an even number of latitudes.")
     sines, weights = np.polynomial.legendre.leggauss(latitudes)
-    edges: Values = np.rad2deg(np.arcsin(np.clip(np.concatenate([[0.0], np.cumsum(weights)]) - 1.0, -1.0, 1.0)))
-    edges = 0.5 * (edges - edges[::-1])  # the same in both hemispheres to the last bit
+    # Of a cap with the area 2 pi s, the angle from the pole to its edge is 2 asin(sqrt(s / 2)).
+    caps = np.concatenate([[0.0], np.cumsum(weights[: latitudes // 2 - 1])])
+    north = 90.0 - np.rad2deg(2.0 * np.arcsin(np.sqrt(0.5 * caps)))
+    edges = np.concatenate([north, [0.0], -north[::-1]])
     columns = np.linspace(0.0, 360.0, 2 * latitudes + 1)
     rows: Values = np.rad2deg(np.arcsin(sines))
-    return rectilinear(
-        f"gaussian:{latitudes}", columns - 90.0 / latitudes, edges[::-1], lon=columns[:-1], lat=rows[::-1]
-    )
+    return rectilinear(f"gaussian:{latitudes}", columns - 90.0 / latitudes, edges, lon=columns[:-1], lat=rows[::-1])
 
 
 def rectilinear(

@@ -10,11 +10,13 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import netCDF4
 import numpy as np
+from numpy.typing import NDArray
 
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.regrid.geometry import Indices, Values, unit_vectors
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 _ESMF = ("row", "col", "S")
 _SCRIP = ("dst_address", "src_address", "remap_matrix")
+_UNITS = {"xc": "degrees", "yc": "degrees", "ar": "steradian", "fr": "1"}
 _SLAB = 4_000_000  # links that are read at once
 _NEAR = 1e-4  # chord between a cell centre and the same one in a weight file
 
@@ -82,16 +85,13 @@ class WeightFile:
         CouplerError
             IO, when the file is damaged; after the last slab, when its check sum does not fit.
         """
-        states = [hashlib.sha256() for _ in self._names]
+        states = {name: hashlib.sha256() for name in self._names}
         scale = self._scale()
         for start in range(0, self.n, size):
             part = slice(start, start + size)
-            try:
-                rows, cols, values = (self._dataset.variables[name][part] for name in self._names)
-            except (RuntimeError, OSError) as error:
-                raise self._error(f"is damaged: {error}") from error
-            for state, column in zip(states, (rows, cols, values), strict=True):
-                state.update(np.ascontiguousarray(column).tobytes())
+            rows, cols, values = (self._read(name, part) for name in self._names)
+            for name, column in zip(self._names, (rows, cols, values), strict=True):
+                states[name].update(np.ascontiguousarray(column).tobytes())
             values = np.asarray(values, np.float64).reshape(rows.size)
             links = Links(rows.astype(np.int64) - 1, cols.astype(np.int64) - 1, values)
             if np.any(links.rows < 0) or np.any(links.cols < 0):
@@ -108,11 +108,11 @@ class WeightFile:
     def ids(self, side: str) -> Indices | None:
         """Return the ids of the cells of side "a" (source) or "b" (destination); None where they are 1 to n."""
         name = f"id_{side}"
-        return np.asarray(self._dataset.variables[name][:]) if name in self._dataset.variables else None
+        return self._read(name).astype(np.int64) if name in self._dataset.variables else None
 
     def array(self, name: str) -> Values | None:
         """Return a variable such as `frac_b` or `area_a`; None if the file has none."""
-        return np.asarray(self._dataset.variables[name][:]).ravel() if name in self._dataset.variables else None
+        return self._read(name).ravel() if name in self._dataset.variables else None
 
     def shape(self, side: str) -> tuple[int, ...] | None:
         """Return the shape of the grid of side "a" or "b" as the file tells it, slowest dimension first."""
@@ -163,6 +163,12 @@ class WeightFile:
             if places.size and places.max() >= grid.n:
                 raise self._foreign(grid, f"it has a cell {places.max() + 1} there, the grid {grid.n} cells")
 
+    def _read(self, name: str, part: slice = slice(None)) -> NDArray[Any]:
+        try:
+            return np.asarray(self._dataset.variables[name][part])
+        except (RuntimeError, OSError) as error:
+            raise self._error(f"is damaged: {error}") from error
+
     def _foreign(self, grid: Grid, text: str) -> CouplerError:
         return CouplerError(Status.CELLS, f"weight file '{self.path}' is for other grids than '{grid.name}': {text}.")
 
@@ -182,14 +188,21 @@ class WeightFile:
             return self.array("dst_grid_area")
         return None
 
-    def _check_sum(self, states: list[Any]) -> None:
+    def _check_sum(self, states: dict[str, Any]) -> None:
+        """Compare the check sum of all variables with the one that the file tells."""
         expected = self.attributes.get("checksum")
-        if expected is not None and expected != _joined(states):
-            raise self._error("is damaged: its check sum does not fit its links. Remove it, and it is made again.")
+        if expected is None:
+            return
+        for name in self._dataset.variables:
+            if name not in states:
+                states[name] = hashlib.sha256(np.ascontiguousarray(self._read(name)).tobytes())
+        if expected != _joined(states):
+            raise self._error("is damaged: its check sum does not fit. Remove it, and it is made again.")
 
 
-def _joined(states: list[Any]) -> str:
-    return hashlib.sha256("".join(state.hexdigest() for state in states).encode()).hexdigest()
+def _joined(states: dict[str, Any]) -> str:
+    """Return one check sum for those of all variables."""
+    return hashlib.sha256("".join(states[name].hexdigest() for name in sorted(states)).encode()).hexdigest()
 
 
 def read_weights(path: Path, src: Grid, dst: Grid) -> Weights:
@@ -240,52 +253,50 @@ def write_weights(path: Path, weights: Weights, **attributes: str) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise CouplerError(Status.IO, f"weight file '{path}' cannot be written: {error}") from error
 
 
 def _encode(weights: Weights, attributes: dict[str, str]) -> memoryview:
     """Return the bytes of a weight file; they are made in memory, as libraries report a full disk badly."""
     unmapped, links = weights.unmapped, weights.links
-    columns = {
+    columns: dict[str, NDArray[Any]] = {
         "row": (np.concatenate([links.rows, unmapped]) + 1).astype(np.int32),
         "col": (np.concatenate([links.cols, np.zeros_like(unmapped)]) + 1).astype(np.int32),
         "S": np.concatenate([links.values, np.full(unmapped.size, np.nan)]),
     }
     order = np.argsort(columns["row"], kind="stable")
-    columns = {name: values[order] for name, values in columns.items()}
-    dataset = netCDF4.Dataset("weights.nc", "w", memory=1)
+    variables = {name: ("n_s", values[order]) for name, values in columns.items()}
+    for name, shape in (("src", weights.src_shape), ("dst", weights.dst_shape)):
+        variables[f"{name}_grid_dims"] = (f"{name}_grid_rank", np.array(shape[::-1], np.int32))
+    for name, values in weights.arrays.items():
+        kind = np.int32 if name.startswith("mask") else np.float64
+        variables[name] = (f"n_{name[-1]}", values.astype(kind))
+    for side, ids in (("a", weights.src_ids), ("b", weights.dst_ids)):
+        if ids is not None:
+            variables[f"id_{side}"] = (f"n_{side}", ids.astype(np.int64))
+    # Classic NetCDF: its bytes in memory are those of a file, which HDF5 does not promise.
+    dataset = netCDF4.Dataset("weights.nc", "w", memory=1, format="NETCDF3_64BIT_DATA")
+    method = weights.description.get("method")
     dataset.setncatts(
         {
             "title": "regridding weights",
             "conventions": "NCAR-CSM",
-            "normalization": "fracarea" if weights.description.get("method") == "conservative_normed" else "destarea",
-            "map_method": f"{weights.description.get('method')} by {weights.description.get('engine')}",
+            "normalization": "fracarea" if method == "conservative_normed" else "destarea",
+            "map_method": f"{method} by {weights.description.get('engine')}",
             **weights.description,
-            "checksum": _joined([hashlib.sha256(columns[name].tobytes()) for name in _ESMF]),
+            "checksum": _joined({name: hashlib.sha256(values.tobytes()) for name, (_, values) in variables.items()}),
             **attributes,
         }
     )
-    sizes = {"n_s": columns["S"].size, "n_a": weights.n_src, "n_b": weights.n_dst}
-    sizes |= {"src_grid_rank": len(weights.src_shape), "dst_grid_rank": len(weights.dst_shape)}
-    for name, size in sizes.items():
-        dataset.createDimension(name, size)
-    for name, values in columns.items():
-        _add(dataset, name, "n_s", values)
-    for name, shape in (("src", weights.src_shape), ("dst", weights.dst_shape)):
-        _add(dataset, f"{name}_grid_dims", f"{name}_grid_rank", np.array(shape[::-1], np.int32))
-    units = {"x": "degrees", "y": "degrees", "a": "steradian", "f": "1", "m": "1"}
-    for name, values in weights.arrays.items():
-        kind = np.int32 if name.startswith("mask") else np.float64
-        _add(dataset, name, f"n_{name[-1]}", values.astype(kind), units=units[name[0]])
-    for side, ids in (("a", weights.src_ids), ("b", weights.dst_ids)):
-        if ids is not None:
-            _add(dataset, f"id_{side}", f"n_{side}", ids, long_name="ids of the cells")
+    for dimension, values in variables.values():
+        if dimension not in dataset.dimensions:
+            dataset.createDimension(dimension, values.size)
+    for name, (dimension, values) in variables.items():
+        variable = dataset.createVariable(name, values.dtype, (dimension,), fill_value=False)
+        if name[:2] in _UNITS:
+            variable.units = _UNITS[name[:2]]
+        variable[:] = values
     content: memoryview = dataset.close()
     return content
-
-
-def _add(dataset: Any, name: str, dimension: str, values: Any, **attributes: str) -> None:
-    variable = dataset.createVariable(name, values.dtype, (dimension,), fill_value=False)
-    variable.setncatts(attributes)
-    variable[:] = values

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from coupler_plugin.errors import CouplerError, Status, nearest
 from coupler_plugin.regrid.engines import Engine, Request, choose
-from coupler_plugin.regrid.engines.nearest import fill
+from coupler_plugin.regrid.engines.distance import fill
 from coupler_plugin.regrid.geometry import Indices, Values
 from coupler_plugin.regrid.grids import Edges, Grid
 from coupler_plugin.regrid.links import Links

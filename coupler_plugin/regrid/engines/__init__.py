@@ -26,7 +26,7 @@ def choose(engine: str, request: Request) -> Engine:
         CONFIG, saying of each engine why it cannot.
     """
     if engine not in ("auto", *ENGINES):
-        known = ("auto", *ENGINES, "file")
+        known = ("auto", *ENGINES)
         raise CouplerError(
             Status.CONFIG,
             f"'{engine}' is no engine for weights; allowed: {', '.join(known)}.{nearest(engine, known)}",
@@ -39,7 +39,7 @@ def choose(engine: str, request: Request) -> Engine:
             return candidate
         refusals[candidate.name] = refusal
     able = [name for name, other in ENGINES.items() if name not in refusals and other.refusal(request) is None]
-    hint = f"Engine {able[0]} can." if able else "A weight file made elsewhere can be given (engine: file)."
+    hint = f"Engine {able[0]} can." if able else "A weight file made elsewhere can be given instead."
     raise CouplerError(
         Status.CONFIG,
         f"no engine here makes {request}: {'; '.join(f'{name} {why}' for name, why in refusals.items())}. {hint}",

@@ -18,6 +18,7 @@ from coupler_plugin.regrid.grids import Grid
 from coupler_plugin.regrid.links import Links
 
 _INSIDE = 1e-10  # how far outside of a patch, in its own coordinates, still counts as on its edge
+_NEAR = 1e-9  # degrees that are rounding
 _CHUNK = 200_000  # pairs of a point and a patch that are solved at once
 _NEAREST = 1024  # patches that a point is looked for in, before it is taken to lie in none
 
@@ -89,11 +90,16 @@ class _Search:
         Meridians bound the patches exactly but for rounding; parallels do not, as great circles run polewards of them.
         """
         x, y, z = self.points[wanted].T
-        turned = lon[0] + (np.rad2deg(np.arctan2(y, x)) - lon[0]) % 360.0
+        turned = lon[0] + (np.rad2deg(np.arctan2(y, x)) - lon[0] + _NEAR) % 360.0 - _NEAR
+        phi = np.rad2deg(np.arctan2(z, np.hypot(x, y)))
+        near = (
+            (turned <= lon[-1] + _NEAR) & (phi >= -_reach(-float(lat[0]), lon)) & (phi <= _reach(float(lat[-1]), lon))
+        )
+        wanted, turned, phi = wanted[near], turned[near], phi[near]
         column = np.searchsorted(lon, turned, side="right") - 1
-        band = np.searchsorted(lat, np.rad2deg(np.arctan2(z, np.hypot(x, y))), side="right") - 1
+        band = np.searchsorted(lat, phi, side="right") - 1
         columns, bands = lon.size - 1, lat.size - 1
-        closed = lon[-1] - lon[0] > 360.0 - 1e-9
+        closed = lon[-1] - lon[0] > 360.0 - _NEAR
         for side in (0, -1, 1):
             for shift in (0, 1, -1):
                 beside = (column + side) % columns if closed else np.clip(column + side, 0, columns - 1)
@@ -129,6 +135,14 @@ class _Search:
             inside = np.flatnonzero(np.isfinite(weights[:, 0]))
             self.patch[points[some][inside]] = patches[some][inside]
             self.weights[points[some][inside]] = weights[inside]
+
+
+def _reach(lat: float, lon: Values) -> float:
+    """Return the most northern latitude [degrees] of the great circles between neighbours on the parallel `lat`."""
+    if lat <= 0.0:
+        return lat + _NEAR  # south of the equator they run southwards
+    half = np.deg2rad(min(0.5 * float(np.diff(lon).max()), 90.0))
+    return float(np.rad2deg(np.arctan2(np.sin(np.deg2rad(lat)), np.cos(np.deg2rad(lat)) * np.cos(half)))) + _NEAR
 
 
 def _shape_functions(corners: Values, points: Values) -> Values:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from coupler_plugin.regrid.engines.bilinear import bilinear
-from coupler_plugin.regrid.engines.nearest import nearest_d2s, nearest_s2d
+from coupler_plugin.regrid.engines.distance import nearest_d2s, nearest_s2d
 from coupler_plugin.regrid.engines.request import Request
 from coupler_plugin.regrid.engines.separable import conservative
 from coupler_plugin.regrid.links import Links
