@@ -20,7 +20,7 @@ def daily_forcing(name: str, day: int, ids: np.ndarray) -> np.ndarray:
 
 
 def test_budgets_close_to_rounding_with_every_check_on(land_model: LandModel) -> None:
-    run = land_model("checks", days=12, result_days=12)
+    run = land_model("checks", days=8, result_days=8)
     summary = run.summary
     assert abs(summary["water_residual_relative"]) < 1e-12
     assert abs(summary["energy_residual_relative"]) < 1e-12
@@ -30,7 +30,7 @@ def test_budgets_close_to_rounding_with_every_check_on(land_model: LandModel) ->
     assert "warning" not in run.stderr.lower()
 
     # The fields that are written tell the same story as the sums of the model.
-    fields, seconds = run.fields, 12 * 86400.0
+    fields, seconds = run.fields, 8 * 86400.0
     precipitation = float((fields["pr"] * fields["cell_area"]).sum()) * seconds
     assert precipitation == pytest.approx(summary["water_precipitation_kg"], rel=1e-12)
     assert (fields["snw"] >= 0).all()

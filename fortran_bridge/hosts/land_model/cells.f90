@@ -3,7 +3,7 @@
 !!
 !! Cells are numbered over the whole grid in the order of the forcing file (longitude fastest, from the first
 !! latitude on), sea included. Ranks own contiguous blocks of the land cells in that order, so what a rank reads
-!! is a band of latitudes.
+!! is a band of latitudes. The blocks have about equal work: cells under ice have no emulators to wait for.
 module cells
    use netcdf, only: nf90_close, nf90_get_var, nf90_inq_dimid, nf90_inq_varid, nf90_inquire_dimension, nf90_nowrite, &
       nf90_open
@@ -14,13 +14,15 @@ module cells
    private
    public :: cells_t, read_cells, gaussian_weight
 
+   integer, parameter :: work_of_ice = 1
+   integer, parameter :: work_of_land = 8
+      !! Work of a cell, about.
+
    type :: cells_t
       !! The cells of this rank.
       integer :: count = 0
       integer :: total = 0
          !! Land cells of all ranks.
-      integer :: before = 0
-         !! Land cells that lower ranks own.
       integer :: n_lon = 0
          !! Longitudes of the grid.
       integer :: n_lat = 0
@@ -45,7 +47,7 @@ contains
       type(parallel_t), intent(in) :: ranks
       type(cells_t) :: cells
       real(wp), allocatable :: lon(:), lat(:), land(:), ice(:)
-      integer :: file, i, j, found
+      integer :: file, i, j, before, total_work
 
       call check(nf90_open(path, nf90_nowrite, file), 'opening the forcing '//path)
       cells%n_lon = length_of(file, 'lon')
@@ -54,32 +56,33 @@ contains
       call read_row('lon', lon, [1])
       call read_row('lat', lat, [1])
 
+      total_work = 0
       do j = 1, cells%n_lat
          call read_row('land_area_fraction', land, [1, j])
+         call read_row('land_ice_area_fraction', ice, [1, j])
          cells%total = cells%total + count(is_land(land))
+         total_work = total_work + sum(work(land, ice))
       end do
-      if (cells%total < ranks%size) call stop_all('there are fewer land cells than ranks; use fewer ranks.')
-      call ranks%share(cells%total, cells%before, cells%count)
-      allocate (cells%id(cells%count), cells%lon(cells%count), cells%lat(cells%count), cells%area(cells%count), &
-         cells%ice(cells%count))
 
-      found = 0
+      before = 0
+      allocate (cells%id(0), cells%lon(0), cells%lat(0), cells%area(0), cells%ice(0))
       do j = 1, cells%n_lat
          call read_row('land_area_fraction', land, [1, j])
          call read_row('land_ice_area_fraction', ice, [1, j])
          do i = 1, cells%n_lon
             if (.not. is_land(land(i))) cycle
-            found = found + 1
-            associate (mine => found - cells%before)
-               if (mine < 1 .or. mine > cells%count) cycle
-               cells%id(mine) = (j - 1)*cells%n_lon + i
-               cells%lon(mine) = lon(i)
-               cells%lat(mine) = lat(j)
-               cells%area(mine) = land(i)*gaussian_cell_area(lat(j), cells%n_lon, cells%n_lat)
-               cells%ice(mine) = ice(i) > 0.5_wp
-            end associate
+            if (ranks%owner(before, work(land(i), ice(i)), total_work) == ranks%rank) then
+               cells%id = [cells%id, (j - 1)*cells%n_lon + i]
+               cells%lon = [cells%lon, lon(i)]
+               cells%lat = [cells%lat, lat(j)]
+               cells%area = [cells%area, land(i)*gaussian_cell_area(lat(j), cells%n_lon, cells%n_lat)]
+               cells%ice = [cells%ice, is_ice(ice(i))]
+            end if
+            before = before + work(land(i), ice(i))
          end do
       end do
+      cells%count = size(cells%id)
+      if (cells%count == 0) call stop_all('there are too many ranks for so few land cells; use fewer.')
       call check(nf90_close(file), 'closing the forcing '//path)
 
    contains
@@ -114,6 +117,22 @@ contains
 
       is_land = fraction > 0.5_wp
    end function is_land
+
+   elemental logical function is_ice(fraction)
+      !! A cell is either under ice or it is not.
+      real(wp), intent(in) :: fraction
+
+      is_ice = fraction > 0.5_wp
+   end function is_ice
+
+   elemental integer function work(land, ice)
+      !! Work of a cell; none at sea.
+      real(wp), intent(in) :: land
+      real(wp), intent(in) :: ice
+         !! Fractions of the cell [1].
+
+      work = merge(merge(work_of_ice, work_of_land, is_ice(ice)), 0, is_land(land))
+   end function work
 
    pure real(wp) function gaussian_cell_area(lat, n_lon, n_lat)
       !! Area of a cell of a Gaussian grid: its share of the sphere is its quadrature weight [m2].

@@ -3,7 +3,7 @@
 !!
 !! Sums over all cells are made in the order of the cells, so their bits do not depend on the number of ranks.
 module parallel
-   use, intrinsic :: iso_fortran_env, only: error_unit
+   use, intrinsic :: iso_fortran_env, only: error_unit, int64
    use mpi_f08, only: mpi_comm, mpi_comm_world, mpi_status_ignore, mpi_double_precision, &
       mpi_max, mpi_sum, mpi_abort, mpi_allreduce, mpi_bcast, mpi_comm_rank, mpi_comm_size, mpi_finalize, mpi_init, &
       mpi_recv, mpi_send
@@ -22,7 +22,7 @@ module parallel
    contains
       procedure :: start
       procedure :: finish
-      procedure :: share
+      procedure :: owner
       procedure :: ordered_sums
       procedure :: largest
       procedure :: mean
@@ -48,20 +48,18 @@ contains
       self%size = 1
    end subroutine finish
 
-   pure subroutine share(self, total, before, mine)
-      !! Share `total` items out in contiguous blocks whose lengths differ by one at most.
+   pure integer function owner(self, before, work, total)
+      !! The rank that owns an item, where items in a row are shared out in contiguous blocks of about equal work.
       class(parallel_t), intent(in) :: self
+      integer, intent(in) :: before
+         !! Work of the items before it.
+      integer, intent(in) :: work
+         !! Work of the item.
       integer, intent(in) :: total
-      integer, intent(out) :: before
-         !! Items that lower ranks own.
-      integer, intent(out) :: mine
-         !! Items of this rank.
-      integer :: rest
+         !! Work of all items.
 
-      rest = mod(total, self%size)
-      mine = total/self%size + merge(1, 0, self%rank < rest)
-      before = self%rank*(total/self%size) + min(self%rank, rest)
-   end subroutine share
+      owner = int((2_int64*before + work)*self%size/(2_int64*total))  ! the rank in whose share its middle falls
+   end function owner
 
    function ordered_sums(self, values) result(sums)
       !! Sum each column of `values(cell, column)` over the cells of all ranks, in the order of the cells.
