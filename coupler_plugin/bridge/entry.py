@@ -37,7 +37,7 @@ def connect(ffi: Any) -> None:
     """Make the functions of this file those that the library calls; its initialisation code does this once."""
     global _ffi
     _ffi = ffi
-    for function in (init, set_cells, bind, step, finalize, message):
+    for function in (init, set_cells, bind, step, write_restart, finalize, message):
         ffi.def_extern(name=f"coupler_python_{function.__name__}")(function)
 
 
@@ -90,6 +90,15 @@ def step(handle: int) -> int:
         _steps[handle]()
     except BaseException as error:
         return _fail(handle, error, Status.RUN)
+    return OK
+
+
+def write_restart(handle: int) -> int:
+    """Write a restart of the present time."""
+    try:
+        _couplers[handle].write_restart()
+    except BaseException as error:
+        return _fail(handle, error)
     return OK
 
 

@@ -104,6 +104,9 @@ int coupler_bind(int handle, const char *name, const coupler_array *field, const
 /** Advance by one step of the host: read the inputs, run what is due, write the outputs in place. */
 int coupler_step(int handle);
 
+/** Write a restart of the present time, whatever the alarm in the YAML file says; that file needs a section `restart`. */
+int coupler_write_restart(int handle);
+
 /** Close the history and the report, and forget the coupler. Call it before MPI_Finalize. */
 int coupler_finalize(int handle);
 

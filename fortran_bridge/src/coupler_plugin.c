@@ -241,6 +241,16 @@ int coupler_step(int handle)
     return conclude(self, &guard, coupler_python_step(handle));
 }
 
+int coupler_write_restart(int handle)
+{
+    coupler *self = find(handle);
+    coupler_guard guard;
+
+    if (!self->open) return out_of_order(self, "write_restart", handle);
+    coupler_guard_enter(&guard, self->threads);
+    return conclude(self, &guard, coupler_python_write_restart(handle));
+}
+
 int coupler_finalize(int handle)
 {
     coupler *self = find(handle);

@@ -58,6 +58,7 @@ module coupler_plugin
       procedure :: bind
       procedure :: bind_array
       procedure :: step
+      procedure :: write_restart
       procedure :: finalize
       procedure :: get_message
    end type coupler_t
@@ -114,6 +115,11 @@ module coupler_plugin
          import :: c_int
          integer(c_int), value :: handle
       end function c_step
+
+      integer(c_int) function c_write_restart(handle) bind(c, name='coupler_write_restart')
+         import :: c_int
+         integer(c_int), value :: handle
+      end function c_write_restart
 
       integer(c_int) function c_finalize(handle) bind(c, name='coupler_finalize')
          import :: c_int
@@ -216,6 +222,16 @@ contains
 
       call answer(self%handle, c_step(self%handle), rc)
    end subroutine step
+
+   !> Write a restart of the present time, whatever the alarm in the YAML file says. Call it on all ranks.
+   !!
+   !! The next run reads it where it starts at that time; the YAML file needs a section `restart`.
+   subroutine write_restart(self, rc)
+      class(coupler_t), intent(in) :: self
+      integer(c_int), intent(out), optional :: rc !! status
+
+      call answer(self%handle, c_write_restart(self%handle), rc)
+   end subroutine write_restart
 
    !> Close the history and the report. Call it on all ranks, before MPI_Finalize.
    subroutine finalize(self, rc)
