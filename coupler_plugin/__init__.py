@@ -5,6 +5,7 @@ A host calls `Coupler` through the Fortran module or the C header of `fortran_br
 directly. Everything that a user needs from Python is re-exported here.
 """
 
+from coupler_plugin import own_libraries as _own_libraries  # noqa: F401 - first: it imports them apart from the host
 from coupler_plugin.config import Config, load_config
 from coupler_plugin.coupler import Coupler
 from coupler_plugin.errors import CouplerError, Status
