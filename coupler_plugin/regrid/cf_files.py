@@ -49,9 +49,12 @@ def read_cf(path: str, dataset: Any, lon: str | None, lat: str | None, *, infer:
             "is no layout of CF.",
         )
     if bounds_lon is not None and bounds_lat is not None:
-        return rectilinear(path, _edges(path, lon, bounds_lon), _edges(path, lat, bounds_lat), centres_lon, centres_lat)
+        return rectilinear(
+            path, edges_of(path, lon, bounds_lon), edges_of(path, lat, bounds_lat), centres_lon, centres_lat
+        )
     if infer:
-        return rectilinear(path, *_between(centres_lon, centres_lat), centres_lon, centres_lat)
+        edges = edges_between(path, centres_lon, centres_lat)
+        return rectilinear(path, *edges, centres_lon, centres_lat)
     return _points(path, centres_lon, centres_lat)
 
 
@@ -99,7 +102,7 @@ def _bounds(path: str, dataset: Any, name: str) -> Values | None:
     return np.rad2deg(values) if str(dataset.variables[name].units).lower().startswith("rad") else values
 
 
-def _edges(path: str, name: str, bounds: Values) -> Values:
+def edges_of(path: str, name: str, bounds: Values) -> Values:
     """Return the n + 1 edges of n cells in a row from their bounds, shape (n, 2); refuse holes and overlaps."""
     rising = bounds.shape[0] < 2 or bounds[1, 0] + bounds[1, 1] > bounds[0, 0] + bounds[0, 1]
     bounds = np.sort(bounds, axis=1)[:, :: 1 if rising else -1]
@@ -117,8 +120,10 @@ def _edges(path: str, name: str, bounds: Values) -> Values:
     return np.append(bounds[:, 0], bounds[-1, 1])
 
 
-def _between(lon: Values, lat: Values) -> tuple[Values, Values]:
+def edges_between(path: str, lon: Values, lat: Values) -> tuple[Values, Values]:
     """Return edges half-way between centres; the outermost cells are as wide as their neighbours, within the poles."""
+    if min(lon.size, lat.size) < 2:
+        raise CouplerError(Status.CELLS, f"grid '{path}' has one row or one column: give the bounds of its cells.")
     edges = []
     for centres in (lon, lat):
         middle = 0.5 * (centres[1:] + centres[:-1])

@@ -204,11 +204,11 @@ class Route:
         change: Values = (after - before) / np.where(size > 0.0, size, 1.0)
         return change
 
-    def _matrix_of(self, links: Links) -> scipy.sparse.csr_matrix:
+    def _matrix_of(self, links: Links) -> scipy.sparse.csr_array:
         """Return links, sorted by row and id, as a matrix that keeps this order within rows."""
         ends = np.cumsum(np.bincount(links.rows, minlength=self.n_dst))
         parts = (links.values, links.cols.astype(np.int32), np.concatenate([[0], ends]).astype(np.int64))
-        return scipy.sparse.csr_matrix(parts, shape=(self.n_dst, self._exchange.size))
+        return scipy.sparse.csr_array(parts, shape=(self.n_dst, self._exchange.size))
 
     def _share_of(self, present: Values) -> Values:
         """Return, for each row, the share of its weights whose sources are `present` (1 or 0)."""

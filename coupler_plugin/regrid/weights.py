@@ -86,10 +86,10 @@ class Weights:
         """Places of the destination cells that have no link."""
         return np.flatnonzero(np.bincount(self.links.rows, minlength=self.n_dst) == 0)
 
-    def matrix(self) -> scipy.sparse.csr_matrix:
+    def matrix(self) -> scipy.sparse.csr_array:
         """Return the weights as a matrix, shape (n_dst, n_src)."""
         places = (self.links.rows, self.links.cols)
-        return scipy.sparse.csr_matrix((self.links.values, places), shape=(self.n_dst, self.n_src))
+        return scipy.sparse.csr_array((self.links.values, places), shape=(self.n_dst, self.n_src))
 
 
 @dataclass(frozen=True)

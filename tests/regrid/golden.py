@@ -77,14 +77,14 @@ class Case:
         """Whether xESMF was told to mark destination cells without a value."""
         return bool(self.entry["dst_mask"] or self.entry["options"].get("unmapped_to_nan"))
 
-    def weights(self) -> tuple[scipy.sparse.csr_matrix, NDArray[np.bool_]]:
+    def weights(self) -> tuple[scipy.sparse.csr_array, NDArray[np.bool_]]:
         """Return xESMF's weights and which rows of them are stored."""
         with netCDF4.Dataset(FOLDER / f"w_{self.name}.nc") as data:
             data.set_auto_mask(False)
             row, col, values, step = data["row"][:] - 1, data["col"][:] - 1, data["S"][:], int(data.row_step)
         kept = np.isfinite(values)
         shape = (self.entry["n_dst"], self.entry["n_src"])
-        matrix = scipy.sparse.csr_matrix((values[kept], (row[kept], col[kept])), shape=shape)
+        matrix = scipy.sparse.csr_array((values[kept], (row[kept], col[kept])), shape=shape)
         return matrix, np.arange(shape[0]) % step == 0
 
     def field(self) -> tuple[NDArray[np.float64], int]:

@@ -259,6 +259,64 @@ def test_mask_must_fit_and_be_there(write: Write) -> None:
         read_grid(path, mask="sea")
 
 
+def numbers(values: np.ndarray) -> str:
+    """Return numbers in lines, as CDO writes them."""
+    words = [repr(float(value)) for value in np.ravel(values)]
+    return "\n            ".join(" ".join(words[k : k + 6]) for k in range(0, len(words), 6))
+
+
+CDO = {
+    "regular": (GRID, "gridtype = lonlat\nxsize=12\nysize=6\nxfirst=15\nxinc=30\nyfirst = -75  # south\nyinc = 30\n"),
+    "bounds": (
+        REGION,
+        f'#\n# gridID 1\n#\ngridtype  = lonlat\nxsize = 6\nysize = 4\nxunits = "degrees_east"\n'
+        f"xvals = {numbers(REGION.lon[:6])}\nyvals = {numbers(REGION.lat[::6])}\n"
+        f"xbounds = {numbers(np.stack([REGION.lon_edges[:-1], REGION.lon_edges[1:]], axis=-1))}\n"
+        f"ybounds = {numbers(np.stack([REGION.lat_edges[:-1], REGION.lat_edges[1:]], axis=-1))}\n",
+    ),
+    "curvilinear": (
+        REGION,
+        f"gridtype = curvilinear\ngridsize = 24\nxsize = 6\nysize = 4\nxvals = {numbers(REGION.lon)}\n"
+        f"yvals = {numbers(REGION.lat)}\nxbounds = {numbers(REGION.corner_lon)}\n"
+        f"ybounds = {numbers(REGION.corner_lat)}\n",
+    ),
+    "unstructured": (
+        GRID,
+        "gridtype = unstructured\ngridsize = 72\nnvertex = 4\nxunits = 'radian'\nyunits = 'radian'\n"
+        f"xvals = {numbers(np.deg2rad(GRID.lon))}\nyvals = {numbers(np.deg2rad(GRID.lat))}\n"
+        f"xbounds = {numbers(np.deg2rad(GRID.corner_lon))}\nybounds = {numbers(np.deg2rad(GRID.corner_lat))}\n"
+        "mask = 0 " + "1 " * 71,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CDO)
+def test_descriptions_of_cdo(tmp_path: Path, kind: str) -> None:
+    expected, text = CDO[kind]
+    (tmp_path / "grid.txt").write_text(text)
+    grid = read_grid(tmp_path / "grid.txt")
+    assert grid.shape == ((GRID.n,) if kind == "unstructured" else expected.shape)
+    assert grid.is_rectilinear == (kind in ("regular", "bounds"))
+    assert grid.mask[0] == (kind != "unstructured")
+    np.testing.assert_allclose(grid.lon, expected.lon, atol=1e-12)
+    np.testing.assert_allclose(grid.areas("great_circle"), expected.areas("great_circle"), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("gridtype = gaussian_reduced", ["'gaussian_reduced'", "known: lonlat"]),
+        ("gridtype = lonlat\nxsize = 2", ["no 'xfirst'"]),
+        ("gridtype = curvilinear\nxvals = one two", ["no numbers in 'xvals'"]),
+        ("gridtype = unstructured\nxvals = 1 2\nyvals = 1 2\nxbounds = 1 2 3", ["3 numbers in 'xbounds' for 2 cells"]),
+    ],
+)
+def test_descriptions_of_cdo_that_are_wrong(tmp_path: Path, text: str, words: list[str]) -> None:
+    (tmp_path / "grid.txt").write_text(text)
+    with refused(Status.IO, "grid.txt", *words):
+        read_grid(tmp_path / "grid.txt")
+
+
 def test_file_that_is_no_netcdf(tmp_path: Path) -> None:
     path = tmp_path / "grid.nc"
     path.write_text("not a grid")

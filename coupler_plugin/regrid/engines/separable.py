@@ -37,7 +37,7 @@ def conservative(src: Grid, dst: Grid) -> Links:
     return Links(shares.row.astype(np.int64), shares.col.astype(np.int64), shares.data)
 
 
-def _overlaps(src: Values, dst: Values, width: Measure) -> scipy.sparse.csr_matrix:
+def _overlaps(src: Values, dst: Values, width: Measure) -> scipy.sparse.csr_array:
     """Return the shares, shape (dst cells, src cells), of destination intervals that lie in each source interval."""
     pieces = np.unique(np.concatenate([src, dst]))
     middles = 0.5 * (pieces[1:] + pieces[:-1])
@@ -45,7 +45,7 @@ def _overlaps(src: Values, dst: Values, width: Measure) -> scipy.sparse.csr_matr
     both = (to >= 0) & (of >= 0)
     whole = np.abs(width(dst))
     shares = np.abs(width(pieces))[both] / whole[to[both]]
-    return scipy.sparse.csr_matrix((shares, (to[both], of[both])), shape=(dst.size - 1, src.size - 1))
+    return scipy.sparse.csr_array((shares, (to[both], of[both])), shape=(dst.size - 1, src.size - 1))
 
 
 def _places(edges: Values, points: Values) -> Indices:
