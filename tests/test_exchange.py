@@ -157,6 +157,20 @@ def test_next_emulator_takes_the_newest_of_what_the_slower_one_gave(couple: Coup
     assert seen == [-5.0, -5.0, 2.0, 2.0, 2.0, 5.0, 5.0]  # the host's initial values until the first answer
 
 
+def test_binding_again_does_not_bring_the_initial_values_back(couple: Couple, tmp_path: Path) -> None:
+    chain = [plus(tmp_path, TAS, LAI, 0.0, every="3h"), plus(tmp_path, LAI, SNW, 0.0)]
+    coupler = couple(chain, constants={"tas": "7 K"})
+    lai, snw = np.full(3, -5.0), np.zeros(3)
+    coupler.bind("lai", lai)
+    coupler.bind("snw", snw)
+    for _ in range(3):
+        coupler.step()
+    lai[:] = -5.0
+    coupler.bind("snw", snw)
+    coupler.step()
+    np.testing.assert_array_equal(snw, 7.0)
+
+
 def test_slower_emulator_without_initial_values_is_refused(couple: Couple, tmp_path: Path) -> None:
     chain = [plus(tmp_path, TAS, LAI, 0.0, every="3h"), plus(tmp_path, LAI, SNW, 0.0)]
     coupler = couple(chain, constants={"tas": "1 K"})
