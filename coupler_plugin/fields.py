@@ -109,7 +109,7 @@ class Fields:
             raise CouplerError(
                 Status.UNITS,
                 f"'{source}' cannot be converted to '{target}' for the field '{entry.name}', whose canonical units "
-                f"are '{entry.units}'.",
+                f"are '{entry.units}'." + (" ('C' is coulomb; write 'degC'.)" if "C" in (source, target) else ""),
             )
         return _linear(*units)
 

@@ -190,6 +190,11 @@ int coupler_init(const char *config, const int *comm, const char *start, double 
     self = create();
     if (!self) return fail(&process, COUPLER_ERROR_INTERNAL, "init found no memory for a coupler.");
 
+    if (!comm && coupler_host_mpi_size() > 1)
+        return fail(self, COUPLER_ERROR_MPI,
+                    "init was called without a communicator in a job of several ranks, which would write the same files. "
+                    "Give MPI_COMM_WORLD, or MPI_COMM_SELF where each rank couples by itself.");
+
     coupler_guard_enter(&guard, 0);
     if (comm) coupler_host_mpi_publish();
     status = coupler_start(message, sizeof message);

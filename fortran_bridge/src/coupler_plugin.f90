@@ -8,7 +8,7 @@
 !! use coupler_plugin, only: coupler_t
 !! type(coupler_t) :: coupler
 !!
-!! call coupler%init('coupling.yml', comm=MPI_COMM_WORLD, start='2001-01-01', dt=3600.0d0)
+!! call coupler%init('coupling.yml', comm=MPI_COMM_WORLD, start='2001-01-01', dt=3600.0_real64)
 !! call coupler%set_cells(id, lon, lat, area)
 !! call coupler%bind('tas', t2m, units='K')
 !! call coupler%bind('lai', lai)
@@ -154,7 +154,8 @@ contains
    subroutine init(self, config, comm, start, dt, rc)
       class(coupler_t), intent(inout) :: self
       character(len=*), intent(in) :: config      !! path of the YAML file
-      integer(c_int), intent(in), optional :: comm !! communicator of the ranks that call; absent: a serial host
+      integer(c_int), intent(in), optional :: comm !! communicator of the ranks that call; absent: a serial host,
+                                                   !! which names the arguments after it: start=..., dt=...
       character(len=*), intent(in) :: start       !! when the first step begins: '2001-01-01' or '2001-01-01T06:00:00'
       real(c_double), intent(in) :: dt            !! length of the host's step [s]
       integer(c_int), intent(out), optional :: rc !! status

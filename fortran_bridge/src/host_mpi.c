@@ -43,18 +43,29 @@ static void *world(void)
     return symbol("MPI_Abi_get_version") ? (void *)(uintptr_t)MPI5_COMM_WORLD : NULL;
 }
 
-int coupler_host_mpi_rank(void)
+/* What a function such as MPI_Comm_rank says of MPI_COMM_WORLD; -1 where MPI is not running. */
+static int ask(const char *function)
 {
     int (*with_pointer)(void *, int *), (*with_integer)(int, int *);
-    int rank = -1;
+    int answer = -1;
 
-    if (!is_running()) return rank;
-    *(void **)&with_pointer = *(void **)&with_integer = symbol("MPI_Comm_rank");
+    if (!is_running()) return answer;
+    *(void **)&with_pointer = *(void **)&with_integer = symbol(function);
     if (world())
-        with_pointer(world(), &rank);
+        with_pointer(world(), &answer);
     else
-        with_integer(MPICH_COMM_WORLD, &rank);
-    return rank;
+        with_integer(MPICH_COMM_WORLD, &answer);
+    return answer;
+}
+
+int coupler_host_mpi_rank(void)
+{
+    return ask("MPI_Comm_rank");
+}
+
+int coupler_host_mpi_size(void)
+{
+    return ask("MPI_Comm_size");
 }
 
 void coupler_host_mpi_abort(int code)

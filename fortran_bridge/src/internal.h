@@ -50,6 +50,9 @@ int coupler_start_embedding(void);
 /** Make the symbols of the host's MPI visible to mpi4py where the host was loaded with `RTLD_LOCAL`. */
 void coupler_host_mpi_publish(void);
 
+/** Number of ranks in the host's MPI_COMM_WORLD, or -1 where MPI is not running. */
+int coupler_host_mpi_size(void);
+
 /** Rank in MPI_COMM_WORLD, -1 where MPI is not running. */
 int coupler_host_mpi_rank(void);
 

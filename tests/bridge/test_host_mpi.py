@@ -46,6 +46,12 @@ def test_a_communicator_that_cannot_be_used_is_an_error(mpi_hosts: Hosts, config
     assert words in result["rc_message"]
 
 
+def test_forgetting_the_communicator_on_several_ranks_is_an_error(mpi_hosts: Hosts, config: Path) -> None:
+    result = mpi_hosts.run(mpi_hosts.compile("mpi_errors.f90", mpi=True), config, "no_communicator", ranks=2)
+    assert result["rc"] == str(int(Status.MPI))
+    assert "Give MPI_COMM_WORLD" in result["rc_message"]
+
+
 def test_mpi4py_for_another_mpi_is_named(mpi_hosts: Hosts, config: Path) -> None:
     mpi4py = pytest.importorskip("mpi4py")
     variants = {path.name.split(".")[1] for path in Path(mpi4py.__file__).parent.glob("MPI.*.so")}
