@@ -168,9 +168,13 @@ class HostArray:
         places = self._cells.places
         np.copyto(values, self._flat if places is None else self._flat[places], casting="same_kind")
 
-    def write(self, values: NDArray[Any]) -> None:
-        """Copy `values`, shape (n, size), into the host's places of the cells and into no other."""
-        if self._cells.places is not None:
+    def write(self, values: NDArray[Any], which: NDArray[np.bool_] | None = None) -> None:
+        """Copy `values`, shape (n, size), into the host's places of the cells (or of those in `which`) and no other."""
+        if which is not None:
+            places = np.zeros(self._cells.shape, bool)
+            places[self._cells.mask] = which
+            self.view[places] = values[which]
+        elif self._cells.places is not None:
             self.view[self._cells.mask] = values
         elif self._stage is None:
             np.copyto(self._flat, values, casting="same_kind")

@@ -20,6 +20,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from coupler_plugin.clock import CALENDARS, Clock, parse_interval
 from coupler_plugin.errors import CouplerError, Status, nearest
 from coupler_plugin.fields import FieldEntry, Fields
+from coupler_plugin.guard.section import SILENT, GuardSection
+from coupler_plugin.guard.switch import parse_comparison
 from coupler_plugin.yaml_file import YamlFile
 
 BLOCK: Final = 1024
@@ -52,6 +54,18 @@ class EmulatorSection(_Section):
         description="rows of a column block, a multiple of 16; 'exact' runs without padding, for single points",
     )
     outputs: list[str] | None = Field(None, min_length=1, description="the outputs that are used; default: all")
+    mode: Literal["live", "shadow"] = Field(
+        "live", description="shadow: run beside the host's scheme, write nothing, and report the differences"
+    )
+    from_: str | None = Field(None, alias="from", description="time from which the answers are used")
+    until: str | None = Field(None, description="time until which they are used")
+    where: str | None = Field(None, description="cells in which they are used: a comparison such as 'snw < 10'")
+    guard: GuardSection = Field(SILENT, description="what is done about inputs and answers that cannot be right")
+
+    @property
+    def can_be_off(self) -> bool:
+        """Whether the answers are used for a period or in some cells only."""
+        return any(key is not None for key in (self.from_, self.until, self.where))
 
     @field_validator("block", mode="before")
     @classmethod
@@ -180,6 +194,12 @@ def faults(config: Config) -> Iterator[tuple[Keys, CouplerError]]:
     checks: list[tuple[Keys, Callable[[], object]]] = []
     for index, entry in enumerate(config.fields):
         checks.append((("fields", index, "units"), partial(fields.conversion, entry.name, entry.units, entry.units)))
+    for index, section in enumerate(config.emulators):
+        for key, time in (("from", section.from_), ("until", section.until)):
+            if time is not None:
+                checks.append((("emulators", index, key), partial(Clock, time, 1.0, config.calendar)))
+        if section.where is not None:
+            checks.append((("emulators", index, "where"), partial(_check_comparison, fields, section.where)))
     for name, text in config.constants.items():
         checks.append((("constants", name), partial(_check_constant, fields, name, text)))
     if config.history:
@@ -195,6 +215,12 @@ def faults(config: Config) -> Iterator[tuple[Keys, CouplerError]]:
             check()
         except CouplerError as error:
             yield keys, error
+
+
+def _check_comparison(fields: Fields, text: str) -> None:
+    comparison = parse_comparison(text)
+    entry = fields[comparison.field]
+    fields.conversion(entry.name, comparison.units or entry.units, entry.units)
 
 
 def _check_constant(fields: Fields, name: str, text: str) -> None:
@@ -288,8 +314,9 @@ def _keys_of(keys: list[Any]) -> list[str]:
     model: type[BaseModel] = Config
     for key in keys:
         if not isinstance(key, int):
-            field = next(field for name, field in model.model_fields.items() if key in (name, field.alias))
-            model = _section_of(field.annotation) or model
+            # A name under which the user lists something is no field of the schema.
+            field = next((field for name, field in model.model_fields.items() if key in (name, field.alias)), None)
+            model = (_section_of(field.annotation) if field else None) or model
     return [field.alias or name for name, field in model.model_fields.items()]
 
 

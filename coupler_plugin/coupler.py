@@ -27,6 +27,8 @@ from coupler_plugin.emulator.load import load
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.exchange import Exchange, Window, producers
 from coupler_plugin.fields import Conversion, Fields
+from coupler_plugin.guard.flags import FlagArray, flag_attributes
+from coupler_plugin.guard.surround import Surveyor
 from coupler_plugin.history import History
 from coupler_plugin.memory import check_fit, recall, restore
 from coupler_plugin.parallel import rank_of, together
@@ -217,18 +219,27 @@ class Coupler:
         exchange, windows, history = self._exchange, self._windows, self.config.history
         asked = {self.fields[name].name for name in (history.fields if history else ())}
         for emulator in self.emulators:
-            asked |= {self.fields[e.name].name for e in emulator.manifest.inputs}
+            asked |= {self.fields[name].name for name in emulator.asks}
+        assert self.cells is not None
+        surveyor = Surveyor(self.fields, self.clock, self.cells, exchange, windows)
         for emulator in self.emulators:
             inputs = [exchange.reader(emulator, e, e.aggregate, windows) for e in emulator.manifest.inputs]
             static = [exchange.reader(emulator, e, "last", windows) for e in emulator.manifest.static]
-            emulator.connect(inputs, static, *exchange.receivers(emulator, asked))
+            receivers = exchange.receivers(emulator, asked)
+            emulator.connect(inputs, static, *receivers, surveyor.surround(emulator), surveyor.compare(emulator))
         self._means: dict[str, tuple[Accumulator, Conversion]] = {}
         if history:
             self._means = {
                 self.fields[name].name: exchange.mean(name, windows[history.every]) for name in history.fields
             }
+        #: the flags of fields in the history
+        self._flags: dict[str, Accumulator] = {}
         self._schedule = [
-            Scheduled(emulator, windows[emulator.every], exchange.samples(emulator, windows))
+            Scheduled(
+                emulator,
+                windows[emulator.every],
+                [*exchange.samples(emulator, windows), *self._connect_flags(emulator)],
+            )
             for emulator in self.emulators
         ]
         self._updates = [
@@ -239,6 +250,19 @@ class Coupler:
             if isinstance(accumulator.source, HostArray) and accumulator.aggregate != "last"
         ]
         self._next_alarm = self._soonest()
+
+    def _connect_flags(self, emulator: ColumnEmulator) -> list[Accumulator]:
+        """Return the accumulators of the flags of those answers of an emulator that are in the history."""
+        computed = producers(self.fields, self.emulators)
+        found = []
+        for place, output in enumerate(emulator.manifest.outputs):
+            name = self.fields[output.name].name
+            if self.config.history and name in self._means and computed.get(name) is emulator:
+                source = FlagArray(emulator.guard.tally, place)
+                window = self._windows[self.config.history.every]
+                self._flags[name] = window.accumulator(f"{name}_flag", "max", source)
+                found.append(self._flags[name])
+        return found
 
     def _open_history(self, path: Path) -> None:
         assert self.cells is not None
@@ -251,8 +275,9 @@ class Coupler:
             "coupling_file": self._text,
         }
         fields = {name: (self.fields[name], mean.source.size) for name, (mean, _) in self._means.items()}
+        flags = {name: flag_attributes(name, self.fields[name].standard_name) for name in self._flags}
         resume = self.restarted_from is not None
-        self._history = History(path, fields, self.cells, self.clock, provenance, self.comm, resume)
+        self._history = History(path, fields, flags, self.cells, self.clock, provenance, self.comm, resume)
 
     def _restart_files(self, section: RestartSection) -> RestartFiles:
         assert self.cells is not None
@@ -307,10 +332,13 @@ class Coupler:
         assert self._history
         assert self.cells
         since = perf_counter()
-        values = {}
+        values: dict[str, NDArray[Any]] = {}
         for name, (mean, conversion) in self._means.items():
             values[name] = np.empty((self.cells.n, mean.source.size))
             mean.read(values[name])
             conversion.apply(values[name], values[name])
+        for name, flag in self._flags.items():
+            values[f"{name}_flag"] = np.empty((self.cells.n, 1))
+            flag.read(values[f"{name}_flag"])
         self._history.write(begin, end, values)
         self.timers.add("history", since)

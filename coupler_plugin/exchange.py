@@ -19,8 +19,9 @@ from coupler_plugin.cells import Cells, HeldArray, HostArray, Values
 from coupler_plugin.clock import Alarm, Clock
 from coupler_plugin.config import Constant
 from coupler_plugin.derived import DERIVED, Sun
-from coupler_plugin.emulator.column import ColumnEmulator, Reader
+from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.emulator.manifest import Output, Variable
+from coupler_plugin.emulator.ports import Reader
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.fields import Conversion, FieldEntry, Fields
 
@@ -116,6 +117,24 @@ class Exchange:
             )
         self._bindings[entry.name] = binding
 
+    def binding(self, name: str) -> Binding | None:
+        """Return what the host bound for a field."""
+        return self._bindings.get(self._fields[name].name)
+
+    def own_mean(self, name: str, binding: Binding, window: Window) -> tuple[Reader, Conversion]:
+        """Return the reader of the mean of the host's own values over a window, and the way to canonical units."""
+        entry = self._fields[name]
+        mean = window.accumulator(entry.name, "mean", binding.array)
+        return partial(_read, mean), self._fields.conversion(entry.name, binding.units, entry.units)
+
+    def giver(self, name: str, emulator: ColumnEmulator) -> str:
+        """Return who gives an emulator a field, for errors."""
+        name = self._fields[name].name
+        producer = self._producers.get(name)
+        if producer is not None and producer is not emulator:
+            return f"the emulator '{producer.name}'"
+        return "the host" if name in self._bindings or name not in self._constants else "the coupling file"
+
     def reader(
         self, emulator: ColumnEmulator, wanted: Variable, aggregate: str, windows: dict[str, Window]
     ) -> tuple[Reader, Conversion]:
@@ -209,7 +228,7 @@ class Exchange:
         """
         held: dict[str, tuple[Values, Conversion]] = {}
         hosts: dict[str, tuple[HostArray, Conversion]] = {}
-        for output in emulator.outputs:
+        for output in emulator.outputs if not emulator.is_shadow else ():
             entry = self._fields[output.name]
             binding = self._bindings.get(entry.name)
             if entry.name in asked:
@@ -260,7 +279,7 @@ class Exchange:
 
 
 def producers(fields: Fields, emulators: Sequence[ColumnEmulator]) -> dict[str, ColumnEmulator]:
-    """Return which emulator computes each field.
+    """Return which emulator computes each field; a shadow computes it for itself alone.
 
     Raises
     ------
@@ -269,7 +288,7 @@ def producers(fields: Fields, emulators: Sequence[ColumnEmulator]) -> dict[str, 
     """
     found: dict[str, ColumnEmulator] = {}
     for emulator in emulators:
-        for output in emulator.outputs:
+        for output in emulator.outputs if not emulator.is_shadow else ():
             name = fields[output.name].name
             if name in found:
                 raise CouplerError(

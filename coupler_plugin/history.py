@@ -35,6 +35,8 @@ class History:
     path : Path
     fields : mapping of name to (FieldEntry, int)
         The dictionary's entry and the number of levels of each field.
+    flags : mapping of name to attributes
+        Of the fields that have flags, which are written beside them as ``<name>_flag``.
     cells : Cells
     clock : Clock
     provenance : mapping of str to str
@@ -53,6 +55,7 @@ class History:
         self,
         path: Path,
         fields: Mapping[str, tuple[FieldEntry, int]],
+        flags: Mapping[str, Mapping[str, Any]],
         cells: Cells,
         clock: Clock,
         provenance: Mapping[str, str],
@@ -68,10 +71,10 @@ class History:
         gathered = {name: self._gather(values) for name, values in coordinates.items()}
         self._epoch = clock.start // _DAY
         if resume and broadcast(comm, path.exists()):
-            self._file = together(comm, lambda: self._reopen(list(fields)))
+            self._file = together(comm, lambda: self._reopen([*fields, *(f"{name}_flag" for name in flags)]))
             self.records = broadcast(comm, self.records)
         else:
-            self._file = together(comm, lambda: self._create(fields, gathered, provenance))
+            self._file = together(comm, lambda: self._create(fields, flags, gathered, provenance))
 
     def write(self, begin: int, end: int, values: Mapping[str, Values]) -> None:
         """Append the means of one interval; a collective call.
@@ -136,6 +139,7 @@ class History:
     def _create(
         self,
         fields: Mapping[str, tuple[FieldEntry, int]],
+        flags: Mapping[str, Mapping[str, Any]],
         coordinates: Mapping[str, Values],
         provenance: Mapping[str, str],
     ) -> netCDF4.Dataset | None:
@@ -175,7 +179,11 @@ class History:
                 attributes["comment"] = f"positive {entry.positive}ward"
             if "cell_area" in coordinates:
                 attributes["cell_measures"] = "area: cell_area"
+            if name in flags:
+                attributes["ancillary_variables"] = f"{name}_flag"
             _variable(file, name, "f4", dimensions, coordinates="lon lat", **attributes)
+        for name, about in flags.items():
+            _variable(file, f"{name}_flag", "i1", ("time", "cell"), coordinates="lon lat", **about)
         return file
 
 
@@ -186,9 +194,10 @@ _COORDINATES: dict[str, dict[str, str]] = {
 }
 
 
-def _variable(file: netCDF4.Dataset, name: str, kind: Any, dimensions: tuple[str, ...], **attributes: str) -> Any:
-    is_field = kind == "f4"
-    packing = {"zlib": True, "complevel": 1, "fill_value": _FILL} if is_field else {}
-    variable = file.createVariable(name, kind, dimensions, **packing)  # type: ignore[call-overload]
+def _variable(file: netCDF4.Dataset, name: str, kind: Any, dimensions: tuple[str, ...], **attributes: Any) -> Any:
+    packing: dict[str, Any] = {"zlib": True, "complevel": 1} if kind in ("f4", "i1") else {}
+    if kind == "f4":
+        packing["fill_value"] = _FILL
+    variable = file.createVariable(name, kind, dimensions, **packing)
     variable.setncatts(attributes)
     return variable

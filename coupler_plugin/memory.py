@@ -25,8 +25,8 @@ def recall(clock: Clock, emulators: Sequence[ColumnEmulator], windows: Mapping[s
     facts: dict[str, Any] = {"calendar": clock.calendar, "time": clock.now, "emulators": {}, "windows": {}}
     arrays: dict[str, Any] = {}
     for emulator in emulators:
-        facts["emulators"][emulator.name] = {**_identity(emulator), "calls": emulator.calls}
-        arrays |= {f"{emulator.name}.{key}": array for key, array in emulator.recall().items()}
+        facts["emulators"][emulator.key] = {**_identity(emulator), "calls": emulator.calls}
+        arrays |= {f"{emulator.key}.{key}": array for key, array in emulator.recall().items()}
     for every, window in windows.items():
         facts["windows"][every], held = window.recall()
         arrays |= {f"{every}.{key}": array for key, array in held.items()}
@@ -36,7 +36,7 @@ def recall(clock: Clock, emulators: Sequence[ColumnEmulator], windows: Mapping[s
 def restore(memory: Memory, emulators: Sequence[ColumnEmulator], windows: Mapping[str, Window]) -> None:
     """Go on from what was recalled, once everything is connected."""
     for emulator in emulators:
-        emulator.restore(_below(emulator.name, memory))
+        emulator.restore(_below(emulator.key, memory))
     for every, window in windows.items():
         if every in memory.facts["windows"]:
             window.restore(memory.facts["windows"][every], _below(every, memory))
@@ -69,14 +69,14 @@ def check_fit(
     """
     _same("the calendar", facts["calendar"], clock.calendar)
     _same("the time", facts["time"], clock.now)
-    _same("the list of emulators", sorted(facts["emulators"]), sorted(emulator.name for emulator in emulators))
+    _same("the list of emulators", sorted(facts["emulators"]), sorted(emulator.key for emulator in emulators))
     for emulator in emulators:
         for key, (what, name) in _MUST_FIT.items():
             if name not in accept:
                 hint = f", or write 'accept: [{name}]' under 'restart:' if the difference is meant" if name else ""
-                before, now = facts["emulators"][emulator.name][key], _identity(emulator)[key]
+                before, now = facts["emulators"][emulator.key][key], _identity(emulator)[key]
                 _same(f"the {what} of the emulator '{emulator.name}'", before, now, hint)
-        emulator.calls = facts["emulators"][emulator.name]["calls"]
+        emulator.calls = facts["emulators"][emulator.key]["calls"]
 
 
 def _same(what: str, before: object, now: object, hint: str = "") -> None:

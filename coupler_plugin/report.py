@@ -14,12 +14,14 @@ import numpy as np
 import torch
 
 from coupler_plugin.errors import CouplerError, Status
-from coupler_plugin.parallel import allgather, rank_of, size_of, together
+from coupler_plugin.guard import shadow
+from coupler_plugin.parallel import Gather, allgather, rank_of, size_of, together
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
     from coupler_plugin.coupler import Coupler
+    from coupler_plugin.emulator.column import ColumnEmulator
 
 #: the parts of a step that are timed
 PHASES = ("step", "accumulate", "import", "infer", "export", "history")
@@ -63,11 +65,29 @@ def summarise(coupler: Coupler) -> dict[str, Any]:
                 "columns": sum(allgather(comm, column.calls * (coupler.cells.n if coupler.cells else 0))),
                 "blocks": allgather(comm, column.block_sizes),
                 "keeps_bits": all(allgather(comm, column.keeps_bits)),
+                **_guarded(column, coupler),
             }
             for column in coupler.emulators
         ],
         "versions": versions(),
     }
+
+
+def _guarded(column: ColumnEmulator, coupler: Coupler) -> dict[str, Any]:
+    """Return how often the guards of an emulator intervened, by kind and field, and what a shadow found."""
+    found: dict[str, dict[str, int]] = {}
+    for counts in allgather(coupler.comm, column.interventions()):
+        for kind, fields in counts.items():
+            for name, count in fields.items():
+                if count:
+                    found.setdefault(kind, {})
+                    found[kind][name] = found[kind].get(name, 0) + count
+    if not column.comparing or coupler.cells is None:
+        return {"interventions": found}
+    gather = Gather(coupler.comm, coupler.cells.ids)
+    area = None if coupler.cells.area is None else gather(coupler.cells.area)
+    differences = {one.name: shadow.summary(one.units, gather(one.sums), area) for one in column.comparing}
+    return {"interventions": found, "shadow": differences}
 
 
 def versions() -> dict[str, str]:

@@ -37,6 +37,8 @@ def coupling(tmp_path: Path) -> Callable[..., Path]:
         listed = [entry if isinstance(entry, dict) else {"model": str(entry)} for entry in entries]
         for entry in listed:
             entry["model"] = str(entry["model"])
+            # Tests have numbers that are easy to follow, not weather: physical ranges are for tests/guard.
+            entry.setdefault("guard", {"input": "off"})
         path = tmp_path / "coupling.yml"
         path.write_text(yaml.safe_dump({"emulators": listed, **sections}, sort_keys=False))
         return path

@@ -76,8 +76,6 @@ class Blocks:
         self.inputs, self.static, self.state, self.outputs = (
             tensor.numpy()[:n] for tensor in (inputs, static, state, outputs)
         )
-        self._flat_outputs = self.outputs.reshape(-1)
-        self._zeros = np.zeros_like(self._flat_outputs)
         self._warm_up(manifest)
 
     def recall(self) -> dict[str, NDArray[np.float32]]:
@@ -97,12 +95,13 @@ class Blocks:
         if self._window is not None:
             self._window.restore(memory["window"])
 
+    def newest(self) -> NDArray[np.float32] | None:
+        """Return the newest sample of each column's window, shape (n, C); None where there is none."""
+        newest = self._window.newest() if self._window is not None else None
+        return None if newest is None else newest[: self._n]
+
     def _split(self, rows: torch.Tensor) -> list[torch.Tensor]:
         return list(torch.split(rows, list(self.sizes)))
-
-    def is_finite(self) -> bool:
-        """Return whether all outputs are finite: anything else times zero is not zero, and BLAS is quick to see it."""
-        return bool(self._flat_outputs.dot(self._zeros) == 0.0)
 
     def run(self) -> None:
         """Compute the outputs of all columns from their inputs, and advance their state."""

@@ -7,9 +7,9 @@ only moves numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,75 +19,14 @@ from coupler_plugin.config import EmulatorSection
 from coupler_plugin.emulator.blocks import Blocks
 from coupler_plugin.emulator.load import EmulatorFile
 from coupler_plugin.emulator.manifest import Manifest, Output
+from coupler_plugin.emulator.ports import Reader, make_exports, make_imports
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.fields import Conversion
+from coupler_plugin.guard.guard import Guard, Surroundings
+from coupler_plugin.guard.plan import resolve
+from coupler_plugin.guard.shadow import Comparing
+from coupler_plugin.guard.switch import Switch, parse_comparison
 from coupler_plugin.report import Timers
-
-#: writes the value of a window that begins and ends at two times into an array of shape (n, size)
-Reader = Callable[[NDArray[np.float64], int, int], None]
-
-
-@dataclass
-class Import:
-    """One input on its way into the block: read, converted, put into its channels."""
-
-    name: str
-    reader: Reader
-    conversion: Conversion
-    target: NDArray[np.float32]
-    values: Values = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.values = np.empty(self.target.shape)
-
-    def run(self, begin: int, end: int) -> None:
-        """Bring the value of the window from `begin` to `end` into the channels."""
-        if self.conversion.is_identity:
-            self.reader(self.target, begin, end)  # type: ignore[arg-type]
-            return
-        self.reader(self.values, begin, end)
-        self.conversion.apply(self.values, self.values)
-        np.copyto(self.target, self.values, casting="same_kind")
-
-
-@dataclass
-class Export:
-    """One output on its way out: converted, or summed from other exports, and written to the host or held.
-
-    Attributes
-    ----------
-    source : array, shape (n, size)
-        Channels of the outputs, or the values of another export.
-    values : float64 array, shape (n, size)
-        What is exported, in the units of the receiver.
-    terms : list of (factor, Export)
-        For a closure: what it sums.
-    is_direct : bool
-        Whether the source goes to the host as it is, and nobody else needs `values`.
-    """
-
-    source: NDArray[np.floating]
-    conversion: Conversion
-    values: Values
-    host: HostArray | None = None
-    terms: Sequence[tuple[float, Export]] = ()
-    is_direct: bool = False
-
-    def run(self) -> None:
-        """Hand the output on."""
-        if self.is_direct:
-            assert self.host is not None
-            self.host.write(self.source)
-            return
-        if self.terms:
-            (factor, first), *others = self.terms
-            np.multiply(first.values, factor, out=self.values)
-            for factor, term in others:
-                np.add(self.values, term.values * factor, out=self.values)
-        else:
-            self.conversion.apply(self.source, self.values)
-        if self.host is not None:
-            self.host.write(self.values)
 
 
 class ColumnEmulator:
@@ -107,7 +46,16 @@ class ColumnEmulator:
         Rows of a column block.
     calls : int
         Calls made so far.
+    section : EmulatorSection
+    is_shadow : bool
+        Whether the answers are only compared with the host's own values.
+    guard : Guard
+        Once prepared.
+    comparing : sequence of Comparing
+        What a shadow compares, once connected.
     """
+
+    guard: Guard
 
     def __init__(self, file: EmulatorFile, section: EmulatorSection) -> None:
         self.file = file
@@ -115,6 +63,12 @@ class ColumnEmulator:
         self.every = section.every or file.manifest.every
         self.calls = 0
         self.block = section.block
+        self.section = section
+        self.is_shadow = section.mode == "shadow"
+        self.plan = resolve(section.guard, file.manifest)
+        self.comparing: Sequence[Comparing] = ()
+        #: sums of the differences that a shadow found, by field
+        self.differences: dict[str, Values] = {}
         self._blocks: Blocks | None = None
         self.outputs = self._used_outputs(section.outputs)
 
@@ -122,6 +76,19 @@ class ColumnEmulator:
     def name(self) -> str:
         """The manifest's name."""
         return self.manifest.name
+
+    @property
+    def key(self) -> str:
+        """What its memory is called in a restart: a shadow may be another version of an emulator of the same name."""
+        return f"{self.name}@shadow" if self.is_shadow else self.name
+
+    @property
+    def asks(self) -> list[str]:
+        """The fields that it takes, and that its guard looks at."""
+        names = [entry.name for entry in self.manifest.inputs]
+        for budget in self.manifest.budgets:
+            names += budget.at_most if isinstance(budget.at_most, dict) and self.plan.budget != "off" else ()
+        return names + ([parse_comparison(self.section.where).field] if self.section.where else [])
 
     @property
     def block_sizes(self) -> tuple[int, ...]:
@@ -147,6 +114,7 @@ class ColumnEmulator:
         """Make the buffers and warm the module up for the columns of this rank."""
         self._cells = cells
         self._blocks = Blocks(self.file, cells.n, self.block)
+        self.guard = Guard(self.plan, self.manifest, cells, self._blocks, self.block, self.section.can_be_off)
 
     def connect(
         self,
@@ -154,6 +122,8 @@ class ColumnEmulator:
         static: Sequence[tuple[Reader, Conversion]],
         held: Mapping[str, tuple[Values, Conversion]],
         hosts: Mapping[str, tuple[HostArray, Conversion]],
+        surroundings: Surroundings,
+        comparing: Sequence[Comparing] = (),
     ) -> None:
         """Say where inputs come from and where outputs go.
 
@@ -165,13 +135,20 @@ class ColumnEmulator:
             Memory of the plugin, in canonical units, for each output that it keeps.
         hosts
             The host's array, in its units, for each output that it bound.
+        surroundings
+            What the guard compares with.
+        comparing
+            What a shadow compares.
         """
         assert self._blocks is not None
-        self._imports = _imports(self.manifest.inputs, inputs, self._blocks.inputs)
-        self._exports = self._make_exports(held, hosts)
-        for entry in _imports(self.manifest.static, static, self._blocks.static):
+        self._imports = make_imports(self.manifest.inputs, inputs, self._blocks.inputs)
+        used = {entry.name for entry in self.outputs}
+        self._exports = make_exports(self.manifest.outputs, used, self.guard.answers, held, hosts, surroundings.own)
+        for entry in make_imports(self.manifest.static, static, self._blocks.static):
             entry.run(0, 0)
-            self._check_finite(entry.target, f"the static input '{entry.name}'")
+        self.guard.connect(surroundings)
+        self._switch = surroundings.switch
+        self.comparing = comparing
 
     def run(self, begin: int, end: int, timers: Timers) -> None:
         """Compute the answers for the window from `begin` to `end` and export them.
@@ -179,12 +156,15 @@ class ColumnEmulator:
         Raises
         ------
         CouplerError
-            RUN, when the module fails or an answer is not finite; the host's arrays are then untouched.
+            RUN, when the module fails or the guard stops; the host's arrays are then untouched.
         """
         assert self._blocks is not None
+        if self._switch is not None and self._rests(self._switch, begin, end):
+            return
         began = perf_counter()
         for entry in self._imports:
             entry.run(begin, end)
+        self.guard.before(begin, end)
         imported = perf_counter()
         try:
             self._blocks.run()
@@ -193,107 +173,57 @@ class ColumnEmulator:
                 Status.RUN, f"the emulator '{self.name}' failed: {str(error).strip().splitlines()[-1]}"
             ) from error
         inferred = perf_counter()
-        if not self._blocks.is_finite():
-            self._explain()
-        for export in self._exports:
-            export.run()
+        self.guard.after(begin, end)
+        self._export()
+        for comparing in self.comparing:
+            comparing.run(begin, end, self.guard.kept)
         self.calls += 1
         seconds = timers.seconds
         seconds["import"] += imported - began
         seconds["infer"] += inferred - imported
         seconds["export"] += perf_counter() - inferred
 
-    def recall(self) -> dict[str, NDArray[np.float32]]:
-        """Return what the emulator remembers between calls, arrays of shape (n, ...)."""
-        assert self._blocks is not None
-        return self._blocks.recall() if self.calls else {}
+    def _rests(self, switch: Switch, begin: int, end: int) -> bool:
+        """Return whether nothing is to be computed; all is then left to the host.
 
-    def restore(self, memory: Mapping[str, NDArray[np.float32]]) -> None:
-        """Go on from what was recalled, and export the last answers again."""
-        assert self._blocks is not None
-        if self.calls:
-            self._blocks.restore(memory)
+        Before its period an emulator with a window or a state runs all the same, so that it has a past when it begins.
+        """
+        remembers = bool(self.manifest.window or self.manifest.state)
+        if switch.covers(begin, end) or (remembers and end <= switch.last):
+            return False
+        self.guard.rest()
+        self._export()
+        return True
+
+    def _export(self) -> None:
+        if self.guard.is_mixed:
+            for export in self._exports:
+                export.run_mixed(self.guard)
+        else:
             for export in self._exports:
                 export.run()
 
-    def _make_exports(
-        self,
-        held: Mapping[str, tuple[Values, Conversion]],
-        hosts: Mapping[str, tuple[HostArray, Conversion]],
-    ) -> list[Export]:
-        """Return the exports in an order in which the terms of a closure come before it."""
+    def interventions(self) -> Mapping[str, Mapping[str, int]]:
+        """Return how often the guard intervened in this rank's cells, by kind and field."""
+        return self.guard.tally.totals() if self._blocks else {}
+
+    def recall(self) -> dict[str, NDArray[Any]]:
+        """Return what the emulator remembers between calls, arrays of shape (n, ...)."""
         assert self._blocks is not None
-        channels = _channels(self.manifest.outputs, self._blocks.outputs)
-        used = {entry.name for entry in self.outputs}
-        to_plugin: dict[str, Export] = {}
-        to_host: dict[str, Export] = {}
-        exports = []
-        for entry in sorted(self.manifest.outputs, key=lambda entry: bool(entry.closure)):
-            source = channels[entry.name]
-            if entry.name in held:
-                values, conversion = held[entry.name]
-                terms = _terms(entry, to_plugin, conversion, {name: held[name][1] for name in held})
-                to_plugin[entry.name] = Export(source, conversion, values, None, terms)
-                exports.append(to_plugin[entry.name])
-            if entry.name in hosts and entry.name in used:
-                host, conversion = hosts[entry.name]
-                terms = _terms(entry, to_host, conversion, {name: hosts[name][1] for name in hosts})
-                to_host[entry.name] = Export(source, conversion, np.empty(source.shape), host, terms)
-                exports.append(to_host[entry.name])
-        summed = {id(term) for export in exports for _, term in export.terms}
-        for export in exports:
-            export.is_direct = (
-                export.host is not None
-                and export.conversion.is_identity
-                and not export.terms
-                and id(export) not in summed
-            )
-        return exports
+        memory: dict[str, NDArray[Any]] = {**(self._blocks.recall() if self.calls else {}), **self.guard.recall()}
+        if self.guard.may_keep:
+            # What the host's own value was when it stayed cannot be had again.
+            memory |= {f"held.{export.place}": export.values for export in self._exports if export.host is None}
+        return memory | {f"shadow.{comparing.name}": comparing.sums for comparing in self.comparing}
 
-    def _check_finite(self, values: NDArray[np.floating], what: str) -> None:
-        wrong = np.flatnonzero(~np.isfinite(values).all(axis=1))
-        if wrong.size:
-            place = wrong[0]
-            bad = values[place][~np.isfinite(values[place])][0]
-            raise CouplerError(
-                Status.RUN,
-                f"{what} of the emulator '{self.name}' is {bad} in cell {self._cells.ids[place]} (longitude "
-                f"{self._cells.lon[place]:g}, latitude {self._cells.lat[place]:g}), one of {wrong.size} such cells of "
-                "this rank; look at what the host gives there.",
-            )
-
-    def _explain(self) -> None:
-        """Raise the error of an answer that is not finite, blaming the input where that is to blame."""
+    def restore(self, memory: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from what was recalled, and export the last answers again."""
         assert self._blocks is not None
-        for entry in self._imports:
-            self._check_finite(entry.target, f"the input '{entry.name}'")
-        for name, values in _channels(self.manifest.outputs, self._blocks.outputs).items():
-            self._check_finite(values, f"the output '{name}'")
-
-
-def _terms(
-    entry: Output, exports: Mapping[str, Export], own: Conversion, conversions: Mapping[str, Conversion]
-) -> list[tuple[float, Export]]:
-    """Return what the closure of an output sums: exports to the same receiver in the same units, or nothing.
-
-    A conversion with an offset, as between scales of temperature, does not keep sums.
-    """
-    same = own.offset == 0.0 and all(term in exports and conversions[term] == own for term in entry.closure)
-    return [(factor, exports[term]) for term, factor in entry.closure.items()] if same else []
-
-
-def _channels(entries: Sequence[Output], block: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    parts = np.split(block, np.cumsum([entry.size for entry in entries])[:-1], axis=1)
-    return {entry.name: part for entry, part in zip(entries, parts, strict=True)}
-
-
-def _imports(
-    entries: Sequence[object], readers: Sequence[tuple[Reader, Conversion]], block: NDArray[np.float32]
-) -> list[Import]:
-    imports = []
-    first = 0
-    for entry, (reader, conversion) in zip(entries, readers, strict=True):
-        size = entry.size  # type: ignore[attr-defined]
-        imports.append(Import(entry.name, reader, conversion, block[:, first : first + size]))  # type: ignore[attr-defined]
-        first += size
-    return imports
+        self.guard.restore(memory)
+        if self.calls:
+            self._blocks.restore(memory)
+            self._export()
+        held = [(f"held.{export.place}", export.values) for export in self._exports if export.host is None]
+        for name, values in (*held, *((f"shadow.{comparing.name}", comparing.sums) for comparing in self.comparing)):
+            if name in memory:
+                np.copyto(values, memory[name])

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from coupler_plugin.clock import parse_interval
 from coupler_plugin.errors import CouplerError, Status
-from coupler_plugin.guard.section import GuardSection
+from coupler_plugin.guard.section import SILENT, GuardSection
 
 MANIFEST_VERSION = 1
 ENTRY = "manifest.json"
@@ -94,9 +94,9 @@ class Budget(_Strict):
     """What a sum of outputs must be, or must not exceed; the guard `budget` closes it by scaling the terms.
 
     `terms` are outputs and their positive factors, all channels of an output summed. ``equals`` is a number in the
-    terms' units, such as 1 for class fractions. ``at_most`` is a number, or fields and their factors in canonical units,
-    such as ``{mrso: 1, snw: 1}`` for evaporation; with `per_step`, terms that are rates are first multiplied by the
-    length of the emulator's time step [s].
+    units of the first term, such as 1 for class fractions. ``at_most`` is such a number, or fields and their factors
+    in canonical units, such as ``{mrso: 1, snw: 1}`` for evaporation; with `per_step`, terms that are rates are first
+    multiplied by the length of the emulator's time step [s].
     """
 
     terms: dict[str, float] = Field(min_length=1)
@@ -140,7 +140,7 @@ class Manifest(_Strict):
     outputs: list[Output] = Field(min_length=1)
     distribution: Distribution | None = None
     budgets: list[Budget] = []
-    guard: GuardSection = GuardSection()
+    guard: GuardSection = SILENT
     scores: dict[str, Any] = {}
     training: dict[str, Any] = {}
 

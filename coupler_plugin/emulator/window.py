@@ -40,6 +40,10 @@ class Window:
         self._ring[:, self._next] = self._sample
         self._next = (self._next + 1) % self._length
 
+    def newest(self) -> NDArray[np.float32] | None:
+        """Return the sample of the last `push`, shape (rows, C); None before the first."""
+        return None if self._is_empty else self._ring[:, self._next - 1].numpy()
+
     def recall(self) -> NDArray[np.float32]:
         """Return all samples, oldest first, shape (rows, T, C)."""
         return torch.roll(self._ring, -self._next, dims=1).numpy()

@@ -7,7 +7,7 @@ before what is said of all; `plan.py` holds the defaults.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
@@ -53,7 +53,9 @@ class GuardSection(_Actions):
     """What is done about inputs and answers that cannot be right."""
 
     input: Input | None = Field(
-        None, description="an input that is not finite, a fill value, or outside its physical range; default: stop"
+        None,
+        description="an input that is not finite, a fill value, or outside its physical range; default: stop; 'off' "
+        "leaves the range out, and what is not finite stops",
     )
     unseen: Unseen | None = Field(
         None, description="inputs outside the training data; default: flag, where the manifest has statistics"
@@ -65,3 +67,7 @@ class GuardSection(_Actions):
     )
     budget: Budget | None = Field(None, description="answers that break a budget of the manifest; default: close it")
     outputs: dict[str, OutputGuard] = Field({}, description="what differs for single outputs, by name")
+
+
+#: says nothing: all is left to the manifest and the defaults
+SILENT: Final = GuardSection.model_validate({})

@@ -88,7 +88,9 @@ def test_closure_holds_for_every_level(tmp_path: Path) -> None:
     path = write(tmp_path / "levels.pt", Affine(np.random.default_rng(0).normal(size=(1, 8)).tolist()),
                  [field("tas", "K")], outputs)  # fmt: skip
     file = tmp_path / "coupling.yml"
-    file.write_text(yaml.safe_dump({"emulators": [{"model": str(path)}], "fields": extra, "constants": {"tas": "3 K"}}))
+    file.write_text(
+        yaml.safe_dump({"emulators": [{"model": str(path)}], "fields": extra, "constants": {"tas": "300 K"}})
+    )
     coupler = Coupler(file, start="2001-01-01", dt=3600.0)
     coupler.set_cells([1, 2, 3], np.zeros(3), np.zeros(3))
     arrays = {name: np.zeros((3, 2)) for name in ("snw", "mrso", "orog", "rlds")}
@@ -119,7 +121,7 @@ def test_inputs_are_converted_in_float64_before_they_are_rounded(tmp_path: Path,
     path = write(tmp_path / "echo.pt", Affine([[1.0]]), [field("tas", "degC")], [field("lai", "1")])
     coupler = Coupler(Config(emulators=[EmulatorSection(model=path)]), start="2001-01-01", dt=3600.0)
     coupler.set_cells([1], [0.0], [0.0])
-    tas, lai = np.array([300.123456789], host), np.zeros(1)
+    tas, lai = np.array([300.123456789 if units == "K" else 27.123456789], host), np.zeros(1)
     coupler.bind("tas", tas, units)
     coupler.bind("lai", lai)
     coupler.step()
