@@ -162,6 +162,29 @@ def test_schema_is_one_of_json_for_editors(cli: Cli) -> None:
     assert all(entry.get("description") for entry in schema["$defs"]["EmulatorSection"]["properties"].values())
 
 
+# --- prefix ---------------------------------------------------------------------------------------------------
+
+
+def test_prefix_is_the_folder_of_the_native_library(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = tmp_path / "coupler_plugin" / "lib" / "libcoupler_plugin.so"
+    library.parent.mkdir(parents=True)
+    library.touch()
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    assert cli("prefix").strip() == str(tmp_path / "coupler_plugin")
+
+
+def test_prefix_without_the_native_library_is_refused(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    # the name `coupler_plugin.cli.prefix` is that of the command as well
+    module = sys.modules["coupler_plugin.cli.prefix"]
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "package" / "cli" / "prefix.py"))
+    message = cli("prefix", ends=Status.STARTUP)
+    assert str(tmp_path / "coupler_plugin") in message
+    assert "pip install ." in message
+
+
 # --- the command itself ---------------------------------------------------------------------------------------
 
 
@@ -172,6 +195,11 @@ def test_version_and_help(cli: Cli) -> None:
 
 def test_unknown_verb_is_refused(cli: Cli) -> None:
     assert "No such command" in cli("validat", ends=2)
+
+
+def test_ranks_without_mpirun_are_refused(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert "no mpirun" in cli("run", "-n", "2", "coupling.yml", ends=Status.MPI)
 
 
 def test_module_is_the_same_command_and_shows_no_traceback(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from coupler_plugin import Coupler, CouplerError
+from coupler_plugin.parallel import together
 
 CELLS = 53
 STEPS = 30  # hourly
@@ -125,6 +126,10 @@ def history_that_cannot_be_written(folder: Path, comm: Any) -> None:
     Host(folder / "no_history.yml", comm).step()
 
 
+def exception_of_one_rank(folder: Path, comm: Any) -> None:
+    together(comm, lambda: 1 // (comm.Get_rank() - 1))
+
+
 MISTAKES: list[Callable[[Path, Any], None]] = [
     id_of_two_ranks,
     id_that_is_negative,
@@ -134,6 +139,7 @@ MISTAKES: list[Callable[[Path, Any], None]] = [
     emulator_that_is_missing,
     coupling_file_that_is_missing,
     history_that_cannot_be_written,
+    exception_of_one_rank,
 ]
 
 
@@ -142,6 +148,8 @@ def error_of(mistake: Callable[[Path, Any], None], folder: Path, comm: Any) -> t
         mistake(folder, comm)
     except CouplerError as error:
         return error.status.name, str(error)
+    except Exception as error:
+        return type(error).__name__, str(error)
     return "OK", ""
 
 

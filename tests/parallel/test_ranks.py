@@ -9,7 +9,7 @@ from collections.abc import Callable
 import netCDF4
 import numpy as np
 import pytest
-from coupled_run import CELLS, MISTAKES, own_cells
+from coupled_run import CELLS, MISTAKES, exception_of_one_rank, own_cells
 
 Results = Callable[[int], "Result"]  # noqa: F821 - of conftest.py
 RANKS = [1, 2, 3, 4]
@@ -62,7 +62,7 @@ def test_report_counts_over_all_ranks(result: Results, ranks: int) -> None:
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 4])
-@pytest.mark.parametrize("mistake", [mistake.__name__ for mistake in MISTAKES])
+@pytest.mark.parametrize("mistake", [mistake.__name__ for mistake in MISTAKES if mistake is not exception_of_one_rank])
 def test_error_of_one_rank_reaches_all_with_its_status(result: Results, ranks: int, mistake: str) -> None:
     statuses = {
         "id_of_two_ranks": "CELLS",
@@ -92,6 +92,13 @@ def test_sentence_names_the_rank_that_failed(result: Results, mistake: str, own:
     assert not sentences[1].startswith("rank")
     assert sentences[0].startswith(others)
     assert sentences[2].startswith(others)
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+def test_exception_of_one_rank_is_its_own_and_an_internal_error_of_the_others(result: Results, ranks: int) -> None:
+    others, own, *more = (rank["errors"]["exception_of_one_rank"] for rank in result(ranks).ranks)
+    assert own[0] == "ZeroDivisionError"
+    assert all(error[0] == "INTERNAL" and "rank 1 failed" in error[1] for error in (others, *more))
 
 
 def test_id_of_two_ranks_is_named(result: Results) -> None:
