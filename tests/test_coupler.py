@@ -103,6 +103,25 @@ def test_run_without_emulators_touches_nothing(couple: Couple) -> None:
     assert coupler.clock.steps == 50
 
 
+@pytest.mark.parametrize("shape", [(0,), (4, 0)])
+def test_process_without_cells_takes_part(couple: Couple, tmp_path: Path, shape: tuple[int, ...]) -> None:
+    emulators = [
+        write_carbon(tmp_path / "carbon.pt", length=3, every="1h"),
+        write(tmp_path / "store.pt", Store(), [field("tas", "K")], [LAI], state=[{"name": "s", "size": 1}]),
+        write_echo(tmp_path / "soil.pt", field("tsl", "K", size=4), field("mrso", "kg m-2", size=4)),
+    ]
+    coupler = couple(emulators, cells=None)
+    coupler.set_cells(np.zeros(shape, int), np.zeros(shape), np.zeros(shape))
+    for name in ("tas", "rsds", "gpp", "reco", "nee", "lai"):
+        coupler.bind(name, np.zeros(shape))
+    coupler.bind("tsl", np.zeros((*shape, 4)))
+    coupler.bind("mrso", np.zeros((4, *shape)) if len(shape) == 1 else np.zeros((*shape, 4)))
+    for _ in range(4):
+        coupler.step()
+    coupler.finalize()
+    assert [emulator.calls for emulator in coupler.emulators] == [4, 4, 4]
+
+
 def test_config_may_be_made_in_python(tmp_path: Path) -> None:
     config = Config(emulators=[EmulatorSection(model=echo(tmp_path))], constants={"tas": "290 K"})
     coupler = Coupler(config, start="2001-01-01", dt=3600.0)
