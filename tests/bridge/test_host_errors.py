@@ -59,7 +59,7 @@ def errors(hosts: Hosts, write_coupling: Callable[..., Path], tmp_path_factory: 
     variants = {
         "misspelt.yml": {**text, "emulatorz": []},
         "no_model.yml": {**text, "emulators": [{"model": "absent.pt"}]},
-        "touchy.yml": {**text, "emulators": [{"model": touchy.name}]},
+        "touchy.yml": {**text, "emulators": [{"model": touchy.name, "guard": {"input": "off"}}]},
         "history.yml": {**text, "history": history},
     }
     for name, variant in variants.items():
