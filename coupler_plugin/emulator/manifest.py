@@ -58,7 +58,8 @@ class Input(Variable):
 class Output(Variable):
     """An output. With a `closure` it is this sum of other outputs, such as ``{reco: 1, gpp: -1}`` for NEE.
 
-    The plugin computes a closure again in float64 in the host's units, where it then holds exactly.
+    The plugin computes a closure again in float64 in the units of its receiver, where it then holds exactly: for
+    outputs that the host binds in the same units.
     """
 
     closure: dict[str, float] = {}

@@ -94,7 +94,7 @@ class Export:
             array.read(own)
             conversion.apply(own, own)
             rows = np.flatnonzero((guard.weight < 1.0) & ~is_kept)
-            if not self.terms:  # a closure sums what is blended already
+            if not all(term.own for _, term in self.terms) or not self.terms:  # else its terms are blended already
                 weight = guard.weight[rows, np.newaxis]
                 self.values[rows] = weight * self.values[rows] + (1.0 - weight) * own[rows]
             self.values[is_kept] = own[is_kept]
@@ -149,18 +149,33 @@ def make_exports(
     channels = _channels(entries, answers)
     to_plugin: dict[str, Export] = {}
     to_host: dict[str, Export] = {}
-    exports = []
+    exports: list[Export] = []
+    units = {entry.name: entry.units for entry in entries}
+
+    def closure(entry: Output, conversion: Conversion, receiver: Mapping[str, Export]) -> list[tuple[float, Export]]:
+        """Return what the closure of an output sums, in the units of its receiver, which need not take the terms."""
+        if conversion.offset or any(units[name] != entry.units for name in entry.closure):
+            return []  # scales with an offset, as of temperature, do not keep sums
+        terms = []
+        for name, factor in entry.closure.items():
+            term = receiver.get(name)
+            if term is None or term.conversion != conversion:
+                term = Export(channels[name], conversion, np.empty(channels[name].shape))
+                exports.append(term)
+            terms.append((factor, term))
+        return terms
+
     for place, entry in sorted(enumerate(entries), key=lambda item: bool(item[1].closure)):
         source = channels[entry.name]
         if entry.name in held:
             values, conversion = held[entry.name]
-            terms = _terms(entry, to_plugin, conversion, {name: held[name][1] for name in held})
+            terms = closure(entry, conversion, to_plugin)
             mine = (hosts[entry.name][0], own[entry.name]) if entry.name in hosts else None
             to_plugin[entry.name] = Export(source, conversion, values, None, terms, False, place, mine)
             exports.append(to_plugin[entry.name])
         if entry.name in hosts and entry.name in used:
             host, conversion = hosts[entry.name]
-            terms = _terms(entry, to_host, conversion, {name: hosts[name][1] for name in hosts})
+            terms = closure(entry, conversion, to_host)
             mine, values = (host, Conversion()), np.empty(source.shape)
             to_host[entry.name] = Export(source, conversion, values, host, terms, False, place, mine)
             exports.append(to_host[entry.name])
@@ -170,17 +185,6 @@ def make_exports(
             export.host is not None and export.conversion.is_identity and not export.terms and id(export) not in summed
         )
     return exports
-
-
-def _terms(
-    entry: Output, exports: Mapping[str, Export], own: Conversion, conversions: Mapping[str, Conversion]
-) -> list[tuple[float, Export]]:
-    """Return what the closure of an output sums: exports to the same receiver in the same units, or nothing.
-
-    A conversion with an offset, as between scales of temperature, does not keep sums.
-    """
-    same = own.offset == 0.0 and all(term in exports and conversions[term] == own for term in entry.closure)
-    return [(factor, exports[term]) for term, factor in entry.closure.items()] if same else []
 
 
 def _channels(entries: Sequence[Output], block: NDArray[Any]) -> dict[str, NDArray[Any]]:
