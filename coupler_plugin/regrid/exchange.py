@@ -76,6 +76,11 @@ class Exchange:
         )
         return received
 
+    def free(self) -> None:
+        """Give back what MPI keeps for the exchange, which cannot be used any more; a collective call."""
+        if not self._is_local:
+            self._neighbours.Free()
+
     def _buffers_of(self, fields: int) -> tuple[Values, Values]:
         """Return buffers for packing and receiving, made in the first call with so many fields."""
         if fields not in self._buffers:

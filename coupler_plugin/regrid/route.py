@@ -54,6 +54,8 @@ class Route:
     ----------
     is_identity : bool
         Sources and destinations are the same cells in the same places: a call returns its argument.
+    matrix : scipy.sparse.csr_array, shape (destinations of this rank, cells that this rank needs)
+        The weights, without those of sources that are left out.
     mapped : bool array, shape (destinations of this rank,)
         Destinations that get values.
     unmapped : int
@@ -97,10 +99,10 @@ class Route:
         slot = np.full(needed.size, -1)
         slot[~missing] = self._exchange.slots
         self.matrix = self._matrix_of(Links(rows.rows, slot[column], rows.values).where(given))
-        self._whole = self._share_of(np.ones((self._exchange.size, 1)))[:, 0]
-        self.mapped: NDArray[np.bool_] = self._whole >= self._least
+        share = self._share_of(np.ones((self._exchange.size, 1)))[:, 0]
+        self.mapped: NDArray[np.bool_] = share >= self._least
         self._scale = np.ones(self.n_dst)
-        self._scale[self.mapped] = 1.0 / self._whole[self.mapped]
+        self._scale[self.mapped] = 1.0 / share[self.mapped]
         self._is_scaled = bool(np.any(self._scale != 1.0))
         self.unmapped = sum(allgather(comm, int(np.count_nonzero(~self.mapped))))
         self.is_identity = all(allgather(comm, self._maps_to_itself(src_ids, dst_ids)))
@@ -203,6 +205,10 @@ class Route:
         before, after, size = np.sum(allgather(self._comm, local), axis=0)
         change: Values = (after - before) / np.where(size > 0.0, size, 1.0)
         return change
+
+    def free(self) -> None:
+        """Give back what MPI keeps for the route, which cannot be used any more; a collective call."""
+        self._exchange.free()
 
     def _matrix_of(self, links: Links) -> scipy.sparse.csr_array:
         """Return links, sorted by row and id, as a matrix that keeps this order within rows."""

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coupler_plugin.errors import CouplerError
 from coupler_plugin.parallel import rank_of, size_of, together
 from coupler_plugin.regrid.geometry import Indices
 from coupler_plugin.regrid.links import Links
@@ -26,21 +25,21 @@ def scatter_file(comm: MPI.Comm | None, path: Path) -> Links:
     CouplerError
         IO on every rank, when the file cannot be read or is damaged.
     """
-    file = together(comm, partial(WeightFile, path) if rank_of(comm) == 0 else lambda: None)
-    if file is None:
+    opened = together(comm, partial(_open, path) if rank_of(comm) == 0 else lambda: None)
+    if opened is None:
         assert comm is not None
         part: Links = comm.recv(source=0)
         together(comm, lambda: None)
         return part
+    file, dst_ids, src_ids = opened
     with file:
-        error: CouplerError | None = None
+        error: Exception | None = None
         slabs = file.slabs(max(1, -(-file.n // size_of(comm))))
-        ids = [file.ids("b"), file.ids("a")]
         for rank in range(size_of(comm)):
             part = Links.none()
             try:
-                part = _with_ids(next(slabs, part), *ids)
-            except CouplerError as caught:
+                part = _with_ids(next(slabs, part), dst_ids, src_ids)
+            except Exception as caught:
                 # The other ranks wait for a part each; that there is an error they learn together, below.
                 error, slabs = caught, iter(())
             if rank == 0:
@@ -52,6 +51,12 @@ def scatter_file(comm: MPI.Comm | None, path: Path) -> Links:
         return own
 
 
+def _open(path: Path) -> tuple[WeightFile, Indices | None, Indices | None]:
+    """Return the file and the ids of its destinations and sources."""
+    file = WeightFile(path)
+    return file, file.ids("b"), file.ids("a")
+
+
 def _with_ids(links: Links, dst_ids: Indices | None, src_ids: Indices | None) -> Links:
     """Return links between places, counted from 0, as links between ids."""
     return Links(
@@ -61,7 +66,7 @@ def _with_ids(links: Links, dst_ids: Indices | None, src_ids: Indices | None) ->
     )
 
 
-def _finish(slabs: Iterator[Links], error: CouplerError | None) -> None:
+def _finish(slabs: Iterator[Links], error: Exception | None) -> None:
     """Let the file check its sum after the last part, and raise what went wrong before."""
     if error is not None:
         raise error

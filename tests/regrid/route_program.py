@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Routes on several ranks, for `test_route_mpi.py`: `mpirun -n N python route_program.py FOLDER [mistakes]`.
+"""Routes on several ranks, for `test_route_mpi.py`: `mpirun -n N python route_program.py FOLDER [yac] [mistakes]`.
 
 Prints one JSON object: a hash of the result of every case, the same for every number of ranks if the sums are; and for
 every mistake the errors of all ranks.
@@ -18,7 +18,17 @@ import numpy as np
 from mpi4py import MPI
 
 from coupler_plugin import CouplerError
-from coupler_plugin.regrid import Grid, Links, Route, gather_grid, latlon, make_weights, weights_file, write_weights
+from coupler_plugin.regrid import (
+    Grid,
+    Links,
+    Route,
+    WeightFile,
+    gather_grid,
+    latlon,
+    make_weights,
+    weights_file,
+    write_weights,
+)
 from coupler_plugin.regrid.engines import ENGINES, Request, child
 
 COMM = MPI.COMM_WORLD
@@ -84,6 +94,8 @@ def cases(folder: Path) -> dict[str, str]:
         kept = np.full((out_ids.size, FIELDS), 5.0)
         counts = f" {part.unmapped} {part.dropped}"
         found["masked"].add(digest(whole(out_ids, part(values[inner - 1], kept), DST.n)) + counts)
+        for planned in (route, holes, part):
+            planned.free()
         again = Route(ids, split(SRC.n, here, seed + 200), None, comm=COMM)
         moved = again(values[ids - 1])
         found["same"].add(digest(whole(split(SRC.n, here, seed + 200), moved, SRC.n)))
@@ -93,7 +105,16 @@ def cases(folder: Path) -> dict[str, str]:
     host = gather_grid(COMM, own, SRC.lon[own - 1], SRC.lat[own - 1])
     assert (host is not None) == root
     assert host is None or np.array_equal(host.lon, SRC.lon)
+    identity.free()
     return {name: " | ".join(sorted(hashes)) for name, hashes in found.items()}
+
+
+def child_of_a_rank(folder: Path) -> str:
+    """Return a hash of weights that YAC makes, in a process started by a rank of an MPI program."""
+    grids = (latlon(12.0), latlon(10.0)) if COMM.rank == 0 else (None, None)
+    path = weights_file(folder / "yac", *grids, "conservative", comm=COMM, engine="yac", timeout=120.0)
+    with WeightFile(path) as file:
+        return digest(file.links().values)
 
 
 class Broken:
@@ -163,6 +184,8 @@ def mistakes(folder: Path) -> dict[str, list[str]]:
 if __name__ == "__main__":
     there = Path(sys.argv[1])
     answer: dict[str, Any] = {"results": cases(there)}
+    if "yac" in sys.argv:
+        answer["results"]["yac"] = child_of_a_rank(there)
     if "mistakes" in sys.argv:
         answer["mistakes"] = mistakes(there)
     if COMM.rank == 0:

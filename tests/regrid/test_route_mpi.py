@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.regrid.engines_here import need_mpirun
+from tests.regrid.engines_here import need_mpirun, yac_problem
 
 PROGRAM = Path(__file__).with_name("route_program.py")
 WITH_MISTAKES = (1, 3)
@@ -33,6 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Any:
     def run(ranks: int) -> dict[str, Any]:
         folder = tmp_path_factory.mktemp(f"ranks{ranks}")
         command = [launcher, "--oversubscribe", "-n", str(ranks), sys.executable, str(PROGRAM), str(folder)]
+        command += [] if yac_problem() else ["yac"]
         command += ["mistakes"] if ranks in WITH_MISTAKES else []
         done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
