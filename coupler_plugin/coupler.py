@@ -93,6 +93,9 @@ class Coupler:
         self._restart_alarm: Alarm | None = None
         if self.config.restart and self.config.restart.every:
             self._restart_alarm = Alarm(self.clock, self.config.restart.every)
+        self._alarms = [window.alarm for window in self._windows.values()]
+        if self._restart_alarm:
+            self._alarms.append(self._restart_alarm)
         #: the restart that this run went on from: its time, or None
         self.restarted_from: str | None = None
         self._is_prepared = self._is_finalized = False
@@ -132,7 +135,6 @@ class Coupler:
         if self._is_prepared:
             self._connect()
 
-    @np.errstate(all="ignore")  # places without a cell may hold anything; what matters is checked, not warned of
     def step(self) -> None:
         """Take one step of the host, whose arrays hold the values of the step that ends now; a collective call."""
         began = perf_counter()
@@ -142,8 +144,8 @@ class Coupler:
             self._expect("step", True, "")
         clock = self.clock
         clock.advance()
-        for update in self._updates:
-            update()
+        if self._updates:
+            self._accumulate()
         seconds = self.timers.seconds
         seconds["accumulate"] += perf_counter() - began
         if clock.now >= self._next_alarm:
@@ -174,7 +176,7 @@ class Coupler:
     # --- before the first step ----------------------------------------------------------------------------------
 
     def _load(self, path: str | Path) -> Config:
-        config, self._text = together(self.comm, lambda: load_config(path))
+        config, self._text = load_config(path, self.comm)
         return config
 
     def _expect(self, call: str, condition: bool, remedy: str) -> None:
@@ -294,6 +296,11 @@ class Coupler:
         self.restarted_from = stamp
         return memory
 
+    @np.errstate(all="ignore")  # places without a cell may hold anything; what matters is checked, not warned of
+    def _accumulate(self) -> None:
+        for update in self._updates:
+            update()
+
     # --- when an alarm rings ------------------------------------------------------------------------------------
 
     def _ring(self) -> None:
@@ -315,14 +322,15 @@ class Coupler:
 
     def _soonest(self) -> int:
         """Return the next moment at which something is due."""
-        alarms = [window.alarm for window in self._windows.values()]
-        return min((alarm.next for alarm in (*alarms, self._restart_alarm) if alarm), default=_NEVER)
+        return min([alarm.next for alarm in self._alarms], default=_NEVER)
 
     def _run(self, scheduled: Scheduled) -> None:
         try:
-            # A rank that failed alone would leave the others waiting in their next collective call.
             begin, end = scheduled.window.alarm.last, self.clock.now
-            together(self.comm, lambda: scheduled.emulator.run(begin, end, self.timers))
+            if self.comm is None:
+                scheduled.emulator.run(begin, end, self.timers)
+            else:  # a rank that failed alone would leave the others waiting in their next collective call
+                together(self.comm, lambda: scheduled.emulator.run(begin, end, self.timers))
         except CouplerError as error:
             raise CouplerError(error.status, f"at {self.clock.date(self.clock.now)}: {error}") from error
         for accumulator in scheduled.samples:

@@ -53,7 +53,6 @@ class Blocks:
         self._forward = emulator.forward
         self._path = emulator.path
         self._n = n
-        self._without_autograd = torch.inference_mode()
         self.keeps_bits = block != "exact"
         self.sizes = self._choose_sizes(manifest, block)
         rows = sum(self.sizes)
@@ -105,18 +104,17 @@ class Blocks:
 
     def run(self) -> None:
         """Compute the outputs of all columns from their inputs, and advance their state."""
-        with self._without_autograd:
+        if self._window is not None:
+            self._window.push()
+        for index, arguments in enumerate(self._arguments):
             if self._window is not None:
-                self._window.push()
-            for index, arguments in enumerate(self._arguments):
-                if self._window is not None:
-                    arguments = (self._window.block(index), *arguments)
-                answer = self._forward(*arguments)
-                if self._state_rows is not None:
-                    answer, state = answer
-                    np.copyto(self._state_rows[index], state.numpy())
-                # numpy copies a small block in a fifth of the time that torch's dispatcher takes.
-                np.copyto(self._output_rows[index], answer.numpy())
+                arguments = (self._window.block(index), *arguments)
+            answer = self._forward(*arguments)
+            if self._state_rows is not None:
+                answer, state = answer
+                np.copyto(self._state_rows[index], state.numpy())
+            # numpy copies a small block in a fifth of the time that torch's dispatcher takes.
+            np.copyto(self._output_rows[index], answer.numpy())
 
     def _choose_sizes(self, manifest: Manifest, block: int | Literal["exact"]) -> tuple[int, ...]:
         if self._n == 0:
@@ -142,8 +140,7 @@ class Blocks:
     def _checked(self, arguments: Sequence[torch.Tensor], manifest: Manifest) -> list[torch.Tensor]:
         """Call the module and check that its answer has the shapes of the manifest."""
         try:
-            with self._without_autograd:
-                answer = self._forward(*arguments)
+            answer = self._forward(*arguments)
         except Exception as error:
             shapes = ", ".join(str(tuple(tensor.shape)) for tensor in arguments)
             raise CouplerError(

@@ -24,40 +24,45 @@ class Window:
     """
 
     def __init__(self, length: int, sample: torch.Tensor, sizes: Sequence[int]) -> None:
-        self._sample = sample
+        # numpy moves small arrays in a fraction of the time that torch's dispatcher takes.
+        self._sample = sample.numpy()
         self._length = length
-        self._ring = torch.zeros(sample.shape[0], length, sample.shape[1])
+        self._ring = np.zeros((len(sample), length, sample.shape[1]), np.float32)
         self._next = 0  #: place of the oldest sample, where the newest goes
         self._is_empty = True
         staging = {size: torch.empty(size, *self._ring.shape[1:]) for size in sizes}
-        self._blocks = [(ring, staging[len(ring)]) for ring in torch.split(self._ring, list(sizes))]
+        ends = np.cumsum(sizes, dtype=int)
+        self._blocks = [
+            (self._ring[end - size : end], staging[size].numpy(), staging[size])
+            for end, size in zip(ends, sizes, strict=True)
+        ]
 
     def push(self) -> None:
         """Take the newest sample in; the first one stands for all the past that is not known."""
         if self._is_empty:
-            self._ring.copy_(self._sample[:, None, :].expand_as(self._ring))
+            self._ring[:] = self._sample[:, np.newaxis]
             self._is_empty = False
         self._ring[:, self._next] = self._sample
         self._next = (self._next + 1) % self._length
 
     def newest(self) -> NDArray[np.float32] | None:
         """Return the sample of the last `push`, shape (rows, C); None before the first."""
-        return None if self._is_empty else self._ring[:, self._next - 1].numpy()
+        return None if self._is_empty else self._ring[:, self._next - 1]
 
     def recall(self) -> NDArray[np.float32]:
         """Return all samples, oldest first, shape (rows, T, C)."""
-        return torch.roll(self._ring, -self._next, dims=1).numpy()
+        return np.roll(self._ring, -self._next, axis=1)
 
     def restore(self, samples: NDArray[np.float32]) -> None:
         """Go on from samples that were recalled, shape (n, T, C) with n rows or fewer."""
-        self._ring[: len(samples)] = torch.from_numpy(samples)
+        self._ring[: len(samples)] = samples
         self._next = 0
         self._is_empty = False
 
     def block(self, index: int) -> torch.Tensor:
         """Return the window of one block, oldest sample first, shape (rows, T, C); the next call overwrites it."""
-        ring, ordered = self._blocks[index]
+        ring, ordered, tensor = self._blocks[index]
         old = self._length - self._next
         ordered[:, :old] = ring[:, self._next :]
         ordered[:, old:] = ring[:, : self._next]
-        return ordered
+        return tensor
