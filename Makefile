@@ -13,7 +13,7 @@ export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
 export OMPI_MCA_rmaps_base_oversubscribe := 1
 export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
 
-.PHONY: help setup demo test lint bench zoo clean
+.PHONY: help setup demo test lint bench readme zoo clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 16
@@ -37,6 +37,9 @@ lint: setup ## check style and types, and compile without a warning
 
 bench: setup ## measure what a step costs: docs/performance.md
 	$(python) benchmarks/step_cost.py
+
+readme: setup ## write the parts of README.md that come from other files
+	$(python) scripts/write_readme.py
 
 zoo: setup ## train the emulators again and score them (an hour; needs the training data)
 	$(python) -m pip install --quiet --no-build-isolation --constraint .venv/.bootstrap/constraints.txt -e '.[train]'

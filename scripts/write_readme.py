@@ -37,9 +37,7 @@ def replace(text: str, mark: str, content: str) -> str:
     start = text.index(f"<!-- {mark} -->")
     begin = text.index("\n", start) + 1
     rest = text[begin:]
-    old = re.match(
-        r"(```.*?\n```\n|(\|.*\n|\*\*.*\n|\n(?=\||\*\*))*)", rest, re.DOTALL if rest.startswith("```") else 0
-    )
+    old = re.match(r"```.*?\n```\n", rest, re.DOTALL) or re.match(r"(\|.*\n)*", rest)
     assert old
     return text[:begin] + content + rest[old.end() :]
 

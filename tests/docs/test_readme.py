@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""README.md says what its sources say, and its complete host compiles, runs and grows leaves."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from coupler_plugin.cli.prefix import native_prefix
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_generated_parts_are_up_to_date() -> None:
+    spec = importlib.util.spec_from_file_location("write_readme", ROOT / "scripts" / "write_readme.py")
+    assert spec is not None
+    assert spec.loader is not None
+    writer = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(writer)
+    text = (ROOT / "README.md").read_text()
+    assert writer.write(text) == text, "run 'make readme'"
+
+
+def test_links_lead_to_files() -> None:
+    targets = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text())
+    assert [target for target in targets if "://" not in target and not (ROOT / target).exists()] == []
+
+
+def test_smallest_host_runs(tmp_path: Path) -> None:
+    if shutil.which("gfortran") is None:
+        pytest.skip("gfortran is not installed")
+    example = ROOT / "examples" / "00_smallest_host"
+    prefix = native_prefix()
+    library = [f"-L{prefix / 'lib'}", f"-Wl,-rpath,{prefix / 'lib'}", "-lcoupler_plugin_fortran", "-lcoupler_plugin"]
+    flags = ["-Wall", "-Wextra", "-std=f2018", f"-I{prefix / 'include'}"]
+    program = tmp_path / "host"
+    subprocess.run(["gfortran", *flags, str(example / "host.f90"), *library, "-o", str(program)], check=True)
+    done = subprocess.run(
+        [program], cwd=example, capture_output=True, text=True, timeout=300, check=True, env={**os.environ}
+    )
+    numbers = [[float(word) for word in re.findall(r"\d+\.\d+", line)] for line in done.stdout.splitlines()]
+    assert len(numbers) == 12
+    boreal, temperate, tropical = zip(*numbers, strict=True)
+    assert max(boreal) > 3 * min(boreal)  # seasons in the north,
+    assert max(temperate) > 2 * min(temperate)
+    assert max(tropical) < 1.5 * min(tropical)  # and hardly any at the equator
+    assert all(0.0 <= value <= 10.0 for row in numbers for value in row)
