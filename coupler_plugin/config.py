@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -22,7 +22,11 @@ from coupler_plugin.errors import CouplerError, Status, nearest
 from coupler_plugin.fields import FieldEntry, Fields
 from coupler_plugin.guard.section import SILENT, GuardSection
 from coupler_plugin.guard.switch import parse_comparison
+from coupler_plugin.parallel import broadcast, rank_of, together
 from coupler_plugin.yaml_file import YamlFile
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
 
 BLOCK: Final = 1024
 
@@ -228,8 +232,8 @@ def _check_constant(fields: Fields, name: str, text: str) -> None:
     fields.conversion(name, parse_constant(entry, text).units, entry.units)
 
 
-def load_config(path: str | Path) -> tuple[Config, str]:
-    """Read a coupling file from disk.
+def load_config(path: str | Path, comm: MPI.Comm | None = None) -> tuple[Config, str]:
+    """Read a coupling file from disk on rank 0 and hand it to all ranks; a collective call.
 
     Returns
     -------
@@ -241,17 +245,21 @@ def load_config(path: str | Path) -> tuple[Config, str]:
     Raises
     ------
     CouplerError
-        CONFIG, with file, line and column.
+        CONFIG on every rank, with file, line and column.
     """
     path = Path(path)
+    text = broadcast(comm, together(comm, lambda: _read(path) if rank_of(comm) == 0 else ""))
+    return together(comm, lambda: parse_config(text, path)), text
+
+
+def _read(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise CouplerError(
             Status.CONFIG, f"cannot read the coupling file '{path}' (run from {Path.cwd()}): {reason}."
         ) from error
-    return parse_config(text, path), text
 
 
 def parse_config(text: str, path: Path) -> Config:

@@ -53,7 +53,7 @@ def run(path: Path, comm: MPI.Comm | None = None, overwrite: bool = False, dry: 
     KeyboardInterrupt
         after an interrupt, when the step is finished and the restart, if there is one, is written.
     """
-    config, _ = together(comm, lambda: load_config(path))
+    config, _ = load_config(path, comm)
     section = together(comm, lambda: _driver_section(config, path))
     coupler = Coupler(path, comm=comm, start=section.start, dt=parse_interval(section.dt).micro / 1e6)
     end = coupler.clock.parse(section.end)

@@ -122,6 +122,10 @@ def coupling_file_that_is_missing(folder: Path, comm: Any) -> None:
     Coupler(folder / "nowhere.yml", comm=comm, start="2001-01-01", dt=3600.0)
 
 
+def files_that_only_rank_0_sees(folder: Path, comm: Any) -> None:
+    Host(folder / ("" if comm.Get_rank() == 0 else "elsewhere") / "mistakes.yml", comm).step()
+
+
 def history_that_cannot_be_written(folder: Path, comm: Any) -> None:
     Host(folder / "no_history.yml", comm).step()
 
@@ -140,6 +144,7 @@ MISTAKES: list[Callable[[Path, Any], None]] = [
     coupling_file_that_is_missing,
     history_that_cannot_be_written,
     exception_of_one_rank,
+    files_that_only_rank_0_sees,
 ]
 
 

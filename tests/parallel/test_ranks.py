@@ -9,10 +9,20 @@ from collections.abc import Callable
 import netCDF4
 import numpy as np
 import pytest
-from coupled_run import CELLS, MISTAKES, exception_of_one_rank, own_cells
+from coupled_run import CELLS, own_cells
 
 Results = Callable[[int], "Result"]  # noqa: F821 - of conftest.py
 RANKS = [1, 2, 3, 4]
+STATUSES = {
+    "id_of_two_ranks": "CELLS",
+    "id_that_is_negative": "CELLS",
+    "area_of_some_ranks": "CELLS",
+    "field_that_one_rank_forgets": "FIELD",
+    "nan_of_one_rank": "RUN",
+    "emulator_that_is_missing": "MODEL",
+    "coupling_file_that_is_missing": "CONFIG",
+    "history_that_cannot_be_written": "IO",
+}
 
 
 def test_ranks_of_the_program_own_every_cell_once_and_one_owns_none() -> None:
@@ -62,20 +72,10 @@ def test_report_counts_over_all_ranks(result: Results, ranks: int) -> None:
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 4])
-@pytest.mark.parametrize("mistake", [mistake.__name__ for mistake in MISTAKES if mistake is not exception_of_one_rank])
+@pytest.mark.parametrize("mistake", STATUSES)
 def test_error_of_one_rank_reaches_all_with_its_status(result: Results, ranks: int, mistake: str) -> None:
-    statuses = {
-        "id_of_two_ranks": "CELLS",
-        "id_that_is_negative": "CELLS",
-        "area_of_some_ranks": "CELLS",
-        "field_that_one_rank_forgets": "FIELD",
-        "nan_of_one_rank": "RUN",
-        "emulator_that_is_missing": "MODEL",
-        "coupling_file_that_is_missing": "CONFIG",
-        "history_that_cannot_be_written": "IO",
-    }
     errors = [rank["errors"][mistake] for rank in result(ranks).ranks]
-    assert [status for status, _ in errors] == [statuses[mistake]] * ranks
+    assert [status for status, _ in errors] == [STATUSES[mistake]] * ranks
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,11 @@ def test_sentence_names_the_rank_that_failed(result: Results, mistake: str, own:
     assert not sentences[1].startswith("rank")
     assert sentences[0].startswith(others)
     assert sentences[2].startswith(others)
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+def test_only_rank_0_touches_the_files(result: Results, ranks: int) -> None:
+    assert [rank["errors"]["files_that_only_rank_0_sees"] for rank in result(ranks).ranks] == [["OK", ""]] * ranks
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 4])
