@@ -84,6 +84,7 @@ class Export:
         if self.host is not None:
             self.host.write(self.values)
 
+    @np.errstate(all="ignore")  # the host's own value may be anything
     def run_mixed(self, guard: Guard) -> None:
         """Hand the output on where the host does not keep its own value, blended with it where that is asked for."""
         self._compute()

@@ -143,6 +143,7 @@ class Answers:
 
     # --- one guard after the other --------------------------------------------------------------------------------
 
+    @np.errstate(all="ignore")  # what is no number is looked for, not warned of
     def _sort(self, lost: Rows) -> None:
         """Act on answers that are not finite, then on those outside their range."""
         rows, channels, values = self._band.outside()
@@ -167,10 +168,10 @@ class Answers:
         if not self._outputs[place].closure:  # a sum is what its terms make it
             self._values[rows, output.channels] = np.clip(self._values[rows, output.channels], low, high)
 
+    @np.errstate(all="ignore")  # what is no number is looked for, not warned of
     def _limit_change(self, band: Band) -> None:
         assert self._previous is not None
-        with np.errstate(invalid="ignore", over="ignore"):
-            np.subtract(self._values, self._previous, out=self._change)
+        np.subtract(self._values, self._previous, out=self._change)
         if band.holds():
             return
         rows, channels, change = band.outside()
@@ -196,6 +197,7 @@ class Answers:
             self._tally.count("budget", self._plan.outputs[place].name, broken)
             self._tally.mark("budget", broken, place)
 
+    @np.errstate(all="ignore")  # what is no number is looked for, not warned of
     def _sum_again(self) -> None:
         """Sum the closures of which a term was changed, and see whether what comes out is in its range."""
         rows = np.unique(np.concatenate([NONE, *self._changed]))

@@ -16,6 +16,8 @@ LARGEST: Final = 1.0e19
 #: rows that share one row of repeated limits: numpy's inner loop is then long enough
 _TILE: Final = 16
 
+_less_equal: Final = np.less_equal  #: a name less to look up, at every call
+
 Limits = NDArray[np.float32]
 
 
@@ -36,8 +38,6 @@ class Band:
         self.high = np.minimum(high, np.float32(LARGEST)).astype(array.dtype)
         self._flat = array.reshape(-1)
         self._channels = channels
-        #: whether only what is not finite or a fill value is looked for
-        self._is_open = bool(np.all(self.low == -LARGEST) and np.all(self.high == LARGEST))
         self._marks = bytearray(2 * self._flat.size)
         self._not_below, self._not_above = np.frombuffer(self._marks, np.bool_).reshape(2, -1)
         whole = n // _TILE * _TILE * channels
@@ -57,11 +57,9 @@ class Band:
 
     def holds(self) -> bool:
         """Return whether everything lies between its limits; a NaN lies nowhere."""
-        if self._is_open and self._flat.dot(self._flat) < LARGEST * LARGEST:
-            return True
         for low, high, values, not_below, not_above in self._parts:
-            np.less_equal(low, values, not_below)
-            np.less_equal(values, high, not_above)
+            _less_equal(low, values, not_below)
+            _less_equal(values, high, not_above)
         return 0 not in self._marks
 
     def outside(self) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[Any]]:

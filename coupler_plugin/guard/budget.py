@@ -45,6 +45,7 @@ class Closing:
     factors: Values
     supply: Sequence[tuple[float, Reading]] = ()
 
+    @np.errstate(all="ignore")  # what is no number is looked for, not warned of
     def close(self, values: NDArray[np.floating], kept: NDArray[np.bool_], begin: int, end: int) -> tuple[Rows, Rows]:
         """Scale the terms where the budget is broken.
 

@@ -52,6 +52,7 @@ class Distance:
         self._excess: Values = np.zeros(len(inputs))
         self.limit = manifest.distribution.max_distance or _rare_distance(int(np.count_nonzero(self._inverse)))
 
+    @np.errstate(all="ignore")  # what is no number is looked for, not warned of
     def excess(self) -> Values:
         """Return by how many times the limit each column lies beyond it, 0 within; shape (n,)."""
         scaled, whitened = self._scaled.numpy(), self._whitened.numpy()

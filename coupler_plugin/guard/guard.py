@@ -233,11 +233,13 @@ class Guard:
         rows = self._inputs.unseen
         self.tally.count("unseen", "all", rows)
         self.tally.mark("unseen", rows)
-        if self._plan.unseen == "fallback":
+        if self._plan.unseen == "blend":
+            self.weight[rows] = 1.0 - self._inputs.score[rows]
+            rows = rows[self.weight[rows] <= 0.0]
+            self.weight[rows] = 1.0
+        if self._plan.unseen in ("blend", "fallback"):
             for place in range(len(self._plan.outputs)):
                 self._outputs.give_back(place, rows, "for inputs outside the training data")
-        elif self._plan.unseen == "blend":
-            self.weight[rows] = np.maximum(1.0 - self._inputs.score[rows], 0.0)
 
     def _clear_kept(self) -> None:
         """Forget answers that are not in force, so that no later call builds on them."""

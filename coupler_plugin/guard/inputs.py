@@ -133,7 +133,7 @@ class Inputs:
             if rows.size:
                 self._static.append((entry, float(part[rows[0]][~is_inside[rows[0]]][0]), rows))
                 np.copyto(part, _middle(low[channels], high[channels]), where=~is_inside)
-        if not can_wait:
+        if self._plan.input == "stop" and not can_wait:
             self._reject_static(None)
 
     def look(self, exempt: NDArray[np.bool_] | None) -> None:
@@ -166,6 +166,7 @@ class Inputs:
                 self.score[exempt] = 0.0
             self.unseen = np.flatnonzero(self.score)
 
+    @np.errstate(all="ignore")  # what is no number is looked for, not warned of
     def _sort(self, exempt: NDArray[np.bool_] | None) -> None:
         """Tell what cannot be right from what is only new to the network."""
         rows, channels, values = self._band.outside()

@@ -26,6 +26,8 @@ class Comparing:
     ----------
     name, units : str
         The field and its canonical units.
+    place : int
+        Of the output in the manifest.
     source : array, shape (n, size)
         The emulator's answers.
     conversion : Conversion
@@ -38,18 +40,28 @@ class Comparing:
 
     name: str
     units: str
+    place: int
     source: NDArray[np.floating]
     conversion: Conversion
     host: Reading
     sums: Values
 
+    @np.errstate(all="ignore")  # what is no number is looked for, not warned of
     def run(self, begin: int, end: int, kept: NDArray[np.bool_]) -> None:
-        """Take the differences of a window, but for the cells in which the host's value would have stayed."""
+        """Take the differences of a window, but for cells in which the host's value would have stayed.
+
+        Parameters
+        ----------
+        begin, end : int
+            The window [microseconds since 0001-01-01].
+        kept : bool array, shape (n, outputs)
+            Where it would have.
+        """
         self.host.run(begin, end)
         difference: Values = np.empty(self.source.shape)
         self.conversion.apply(self.source, difference)
         difference -= self.host.values
-        is_used = np.isfinite(difference) & ~kept[:, np.newaxis]
+        is_used = np.isfinite(difference) & ~kept[:, self.place, np.newaxis]
         difference[~is_used] = 0.0
         for level in range(self.source.shape[-1]):  # one by one: a sum over levels is then the same on any rank
             part = difference[:, level]

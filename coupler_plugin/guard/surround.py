@@ -76,7 +76,7 @@ class Surveyor:
         """
         comparing = []
         outputs = {output.name for output in emulator.outputs}
-        for output in emulator.plan.outputs if emulator.is_shadow else ():
+        for place, output in enumerate(emulator.plan.outputs if emulator.is_shadow else ()):
             entry = self.fields[output.name]
             binding = self.exchange.binding(output.name)
             if output.name in outputs and binding is not None:
@@ -86,7 +86,7 @@ class Surveyor:
                 host = Reading(reader, of_host, np.empty(source.shape))
                 conversion = self.fields.conversion(entry.name, units, entry.units)
                 sums = emulator.differences.setdefault(entry.name, np.zeros((self.cells.n, 4)))
-                comparing.append(Comparing(entry.name, entry.units, source, conversion, host, sums))
+                comparing.append(Comparing(entry.name, entry.units, place, source, conversion, host, sums))
         if emulator.is_shadow and not comparing:
             raise CouplerError(
                 Status.FIELD,
