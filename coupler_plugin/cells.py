@@ -70,7 +70,9 @@ class Cells:
         array = np.asarray(values)
         if array.shape != self.shape:
             raise CouplerError(
-                Status.ARRAY, f"set_cells: '{name}' has the shape {array.shape} where 'id' has {self.shape}."
+                Status.ARRAY,
+                f"set_cells: '{name}' has the shape {array.shape[::-1]} (first dimension fastest) where 'id' has "
+                f"{self.shape[::-1]}.",
             )
         packed = array[self.mask].astype(np.float64)
         wrong = np.flatnonzero(~((packed >= low) & (packed <= high)))
