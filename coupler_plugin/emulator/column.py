@@ -217,12 +217,16 @@ class ColumnEmulator:
         return memory | {f"shadow.{comparing.name}": comparing.sums for comparing in self.comparing}
 
     def restore(self, memory: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from what was recalled, and export the last answers again."""
+        """Go on from what was recalled, and export the last answers again.
+
+        A host with a scheme of its own has written this step's values into its arrays already: it keeps them.
+        """
         assert self._blocks is not None
         self.guard.restore(memory)
         if self.calls:
             self._blocks.restore(memory)
-            self._export()
+            if not self.guard.relies_on_host:
+                self._export()
         held = [(f"held.{export.place}", export.values) for export in self._exports if export.host is None]
         for name, values in (*held, *((f"shadow.{comparing.name}", comparing.sums) for comparing in self.comparing)):
             if name in memory:

@@ -78,6 +78,10 @@ class Guard:
         Share of the answer in what is handed on; the rest is the host's own value.
     is_mixed : bool
         Whether something is kept or blended.
+    may_keep : bool
+        Whether that can come to pass.
+    relies_on_host : bool
+        Whether the host must have a scheme of its own, which writes its arrays at every step.
     tally : Tally
     """
 
@@ -109,6 +113,7 @@ class Guard:
         self.weight: Values = np.ones(cells.n)
         self.is_mixed = False
         self.may_keep = plan.may_keep or can_be_off
+        self.relies_on_host = can_be_off or any(plan.needs_host(output) for output in plan.outputs)
         self._outputs = Answers(plan, manifest, cells, self.answers, previous, self.kept, self.tally)
         unlimited = np.full(manifest.n_state, np.inf, np.float32)
         self._finite_state = Band(blocks.state, -unlimited, unlimited) if manifest.state else None
