@@ -33,6 +33,7 @@ from coupler_plugin.history import History
 from coupler_plugin.memory import check_fit, recall, restore
 from coupler_plugin.parallel import rank_of, together
 from coupler_plugin.restart import Memory, RestartFiles
+from coupler_plugin.timers import Timers
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -73,7 +74,7 @@ class Coupler:
 
     def __init__(self, config: str | Path | Config, *, comm: MPI.Comm | None = None, start: str, dt: float) -> None:
         self.comm = comm
-        self.timers = report.Timers()
+        self.timers = Timers()
         self._text = ""
         self.config = config if isinstance(config, Config) else self._load(config)
         torch.set_num_threads(self.config.threads)
@@ -171,7 +172,8 @@ class Coupler:
         if self._history:
             together(self.comm, self._history.close)
         if self.config.report:
-            report.write(report.summarise(self), self.config.report, self.comm)
+            content = report.summarise(self.comm, self.clock, self.cells, self.emulators, self.timers)
+            report.write(content, self.config.report, self.comm)
 
     # --- before the first step ----------------------------------------------------------------------------------
 

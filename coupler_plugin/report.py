@@ -5,56 +5,38 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from coupler_plugin.cells import Cells
+from coupler_plugin.clock import Clock
+from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.guard import shadow
 from coupler_plugin.parallel import Gather, allgather, rank_of, size_of, together
+from coupler_plugin.timers import Timers
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-    from coupler_plugin.coupler import Coupler
-    from coupler_plugin.emulator.column import ColumnEmulator
 
-#: the parts of a step that are timed
-PHASES = ("step", "accumulate", "import", "infer", "export", "history")
-
-
-class Timers:
-    """Seconds spent in each phase of the step, on this rank."""
-
-    def __init__(self) -> None:
-        self.seconds = dict.fromkeys(PHASES, 0.0)
-        self.begin = perf_counter()
-
-    def add(self, phase: str, since: float) -> float:
-        """Add the time since `since` to a phase, and return the time now."""
-        now = perf_counter()
-        self.seconds[phase] += now - since
-        return now
-
-
-def summarise(coupler: Coupler) -> dict[str, Any]:
-    """Return the report of a coupler, with times as means and maxima over ranks; a collective call."""
-    comm = coupler.comm
-    local = {**coupler.timers.seconds, "wall": perf_counter() - coupler.timers.begin}
-    ranks = allgather(comm, local)
-    simulated = (coupler.clock.now - coupler.clock.start) / 1e6
+def summarise(
+    comm: MPI.Comm | None, clock: Clock, cells: Cells | None, emulators: Sequence[ColumnEmulator], timers: Timers
+) -> dict[str, Any]:
+    """Return the report of a run, with times as means and maxima over ranks; a collective call."""
+    ranks = allgather(comm, timers.so_far())
     return {
-        "simulated_seconds": simulated,
-        "steps": coupler.clock.steps,
+        "simulated_seconds": (clock.now - clock.start) / 1e6,
+        "steps": clock.steps,
         "ranks": size_of(comm),
-        "cells": sum(allgather(comm, coupler.cells.n if coupler.cells else 0)),
+        "cells": sum(allgather(comm, cells.n if cells else 0)),
         "seconds": {
-            phase: {"mean": float(np.mean([r[phase] for r in ranks])), "max": max(r[phase] for r in ranks)}
-            for phase in (*PHASES, "wall")
+            phase: {"mean": float(np.mean([rank[phase] for rank in ranks])), "max": max(rank[phase] for rank in ranks)}
+            for phase in ranks[0]
         },
         "emulators": [
             {
@@ -62,30 +44,30 @@ def summarise(coupler: Coupler) -> dict[str, Any]:
                 "version": column.manifest.version,
                 "sha256": column.file.sha256,
                 "calls": column.calls,
-                "columns": sum(allgather(comm, column.calls * (coupler.cells.n if coupler.cells else 0))),
+                "columns": sum(allgather(comm, column.calls * (cells.n if cells else 0))),
                 "blocks": allgather(comm, column.block_sizes),
                 "keeps_bits": all(allgather(comm, column.keeps_bits)),
-                **_guarded(column, coupler),
+                **_guarded(column, cells, comm),
             }
-            for column in coupler.emulators
+            for column in emulators
         ],
         "versions": versions(),
     }
 
 
-def _guarded(column: ColumnEmulator, coupler: Coupler) -> dict[str, Any]:
+def _guarded(column: ColumnEmulator, cells: Cells | None, comm: MPI.Comm | None) -> dict[str, Any]:
     """Return how often the guards of an emulator intervened, by kind and field, and what a shadow found."""
     found: dict[str, dict[str, int]] = {}
-    for counts in allgather(coupler.comm, column.interventions()):
+    for counts in allgather(comm, column.interventions()):
         for kind, fields in counts.items():
             for name, count in fields.items():
                 if count:
                     found.setdefault(kind, {})
                     found[kind][name] = found[kind].get(name, 0) + count
-    if not column.comparing or coupler.cells is None:
+    if not column.comparing or cells is None:
         return {"interventions": found}
-    gather = Gather(coupler.comm, coupler.cells.ids)
-    area = None if coupler.cells.area is None else gather(coupler.cells.area)
+    gather = Gather(comm, cells.ids)
+    area = None if cells.area is None else gather(cells.area)
     differences = {one.name: shadow.summary(one.units, gather(one.sums), area) for one in column.comparing}
     return {"interventions": found, "shadow": differences}
 

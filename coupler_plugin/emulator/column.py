@@ -26,7 +26,7 @@ from coupler_plugin.guard.guard import Guard, Surroundings
 from coupler_plugin.guard.plan import resolve
 from coupler_plugin.guard.shadow import Comparing
 from coupler_plugin.guard.switch import Switch, parse_comparison
-from coupler_plugin.report import Timers
+from coupler_plugin.timers import Timers
 
 
 class ColumnEmulator:
