@@ -12,7 +12,7 @@ from refusal import refused
 from small_emulators import field, write_echo, write_mlp
 
 from coupler_plugin import Coupler, Status, __version__
-from coupler_plugin.report import PHASES
+from coupler_plugin.timers import PHASES
 
 Couple = Callable[..., Coupler]
 
