@@ -42,7 +42,6 @@ readme: setup ## write the parts of README.md that come from other files
 	$(python) scripts/write_readme.py
 
 zoo: setup ## train the emulators again and score them (an hour; needs the training data)
-	$(python) -m pip install --quiet --no-build-isolation --constraint .venv/.bootstrap/constraints.txt -e '.[train]'
 	$(python) -m torchscript_models evaluate all
 	$(python) -m torchscript_models train all
 

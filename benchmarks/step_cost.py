@@ -38,8 +38,17 @@ from coupler_plugin.report import versions
 
 HERE = Path(__file__).parent
 COMPILER = os.environ.get("FC", "gfortran")
-FIELDS = ("tas", "huss", "ps", "sfcWind", "pr", "rsds", "rlds", "vpd")
-UNITS = ("K", "1", "Pa", "m s-1", "kg m-2 s-1", "W m-2", "W m-2", "Pa")
+#: units and a plausible value of each field of the host
+FIELDS = {
+    "tas": ("K", 280.0),
+    "huss": ("1", 0.006),
+    "ps": ("Pa", 98e3),
+    "sfcWind": ("m s-1", 3.0),
+    "pr": ("kg m-2 s-1", 3e-5),
+    "rsds": ("W m-2", 180.0),
+    "rlds": ("W m-2", 320.0),
+    "vpd": ("Pa", 500.0),
+}
 CELLS = 10_000
 SOAK_CELLS = 100
 LAYERS = (32, 128, 128, 8)
@@ -69,7 +78,7 @@ def write_emulator(path: Path, layers: tuple[int, ...], inputs: list[Any], outpu
 
 def write_setups(folder: Path) -> None:
     """Write the coupling files and emulators of all cases into `folder`."""
-    eight = [{"name": name, "units": units} for name, units in zip(FIELDS, UNITS, strict=True)]
+    eight = [{"name": name, "units": units} for name, (units, _) in FIELDS.items()]
     write_emulator(folder / "eight.pt", (8, 32, 1), eight, [{"name": "lai", "units": "1"}])
     features = [{"name": "features", "units": "1", "size": LAYERS[0]}]
     write_emulator(folder / "network.pt", LAYERS, features, [{"name": "answers", "units": "1", "size": LAYERS[-1]}])
@@ -112,7 +121,8 @@ def couple(config: Path, cells: int, arrays: dict[str, np.ndarray]) -> Coupler:
 
 def eight_fields(kind: type, cells: int) -> dict[str, np.ndarray]:
     """Return the arrays of a host with eight fields and the answer of their emulator."""
-    return {name: np.ones(cells, kind) for name in FIELDS} | {"lai": np.zeros(cells)}
+    arrays = {name: np.full(cells, value, kind) for name, (_, value) in FIELDS.items()}
+    return arrays | {"lai": np.zeros(cells)}
 
 
 def numpy_adds(into: type, kind: type) -> Batch:
