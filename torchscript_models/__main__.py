@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -50,16 +52,19 @@ def main() -> None:
 @_zoo
 def train(name: str, data: Path | None, seed: int, epochs: int | None, zoo: Path) -> None:
     """Train NAME on all sites and write zoo/NAME.pt, with the scores of zoo/NAME.json when they are of this recipe."""
-    for recipe, settings in _chosen(name, data, seed, epochs):
-        with _progress(f"{recipe.name}: training", settings.members * settings.epochs) as advance:
-            network = recipe.fit(list(recipe.places.index), settings, advance)
-        scores = _read_scores(zoo / f"{recipe.name}.json", settings)
-        zoo.mkdir(parents=True, exist_ok=True)
-        path = zoo / f"{recipe.name}.pt"
-        export(network, recipe.manifest(settings, scores), path)
-        click.echo(f"{path} ({path.stat().st_size / 1024:.0f} KiB)")
-        if not scores:
-            click.echo(f"It carries no scores yet: python -m torchscript_models evaluate {recipe.name}")
+    if name == "all":
+        return _one_by_one()
+    recipe, settings = _chosen(name, data, seed, epochs)
+    with _progress(f"{name}: training", settings.members * settings.epochs) as advance:
+        network = recipe.fit(list(recipe.places.index), settings, advance)
+    scores = _read_scores(zoo / f"{name}.json", settings)
+    zoo.mkdir(parents=True, exist_ok=True)
+    path = zoo / f"{name}.pt"
+    export(network, recipe.manifest(settings, scores), path)
+    click.echo(f"{path} ({path.stat().st_size / 1024:.0f} KiB)")
+    if not scores:
+        click.echo(f"It carries no scores yet: python -m torchscript_models evaluate {name}")
+    return None
 
 
 @main.command()
@@ -70,27 +75,41 @@ def train(name: str, data: Path | None, seed: int, epochs: int | None, zoo: Path
 @_zoo
 def evaluate(name: str, data: Path | None, seed: int, epochs: int | None, zoo: Path) -> None:
     """Score the recipe of NAME on sites left out of its training; write zoo/NAME.json, and the scores into NAME.pt."""
-    for recipe, settings in _chosen(name, data, seed, epochs):
-        total = settings.n_folds * settings.members * settings.epochs
-        with _progress(f"{recipe.name}: {settings.n_folds} folds of sites", total) as advance:
-            scores = recipe.scores(recipe.cross_validate(settings, advance))
-        zoo.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"settings": asdict(settings), "scores": scores}, indent=1)
-        (zoo / f"{recipe.name}.json").write_text(text + "\n", encoding="utf-8")
-        path = zoo / f"{recipe.name}.pt"
-        if path.is_file():
-            describe_anew(path, settings, scores)
-        _print_scores(recipe, scores)
+    if name == "all":
+        return _one_by_one()
+    recipe, settings = _chosen(name, data, seed, epochs)
+    total = settings.n_folds * settings.members * settings.epochs
+    with _progress(f"{name}: {settings.n_folds} folds of sites", total) as advance:
+        scores = recipe.scores(recipe.cross_validate(settings, advance))
+    zoo.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"settings": asdict(settings), "scores": scores}, indent=1)
+    (zoo / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    path = zoo / f"{name}.pt"
+    if path.is_file():
+        describe_anew(path, settings, scores)
+    _print_scores(recipe, scores)
+    return None
 
 
-def _chosen(name: str, data: Path | None, seed: int, epochs: int | None) -> Iterator[tuple[Recipe, Settings]]:
+def _one_by_one() -> None:
+    """Run this command for each emulator in a process of its own.
+
+    TorchScript numbers the classes that a process has compiled: only so are the files those of single commands.
+    """
+    command, *options = sys.argv[1:]
+    options.remove("all")
+    for name in RECIPES:
+        done = subprocess.run([sys.executable, "-m", "torchscript_models", command, name, *options])
+        if done.returncode:
+            sys.exit(done.returncode)
+
+
+def _chosen(name: str, data: Path | None, seed: int, epochs: int | None) -> tuple[Recipe, Settings]:
     try:
-        folder = find_data(data)
-        for recipe_type in [RECIPES[name]] if name in RECIPES else RECIPES.values():
-            recipe = recipe_type(folder)
-            yield recipe, replace(recipe.settings, seed=seed, epochs=epochs or recipe.settings.epochs)
+        recipe = RECIPES[name](find_data(data))
     except DataError as error:
         raise click.ClickException(str(error)) from error
+    return recipe, replace(recipe.settings, seed=seed, epochs=epochs or recipe.settings.epochs)
 
 
 @contextmanager

@@ -102,7 +102,8 @@ class MonthlySite:
 def read_towers(folder: Path) -> dict[str, Tower]:
     """Read the daily towers.
 
-    Fluxes are those of the night-time partitioning, for which nee = reco - gpp holds day by day.
+    Fluxes are those of the night-time partitioning. The reference of each flux is selected on its own (Pastorello et
+    al. 2020), so that nee = reco - gpp holds for the means of each tower, and for single days only roughly.
     """
     table = _read(folder / "flux_daily.csv.gz", parse_dates=["TIMESTAMP"])
     places = _read(folder / "flux_daily_sites.csv").set_index("site")
@@ -117,7 +118,7 @@ def read_towers(folder: Path) -> dict[str, Tower]:
             raise DataError(
                 f"flux_daily.csv.gz: the meteorology of {site} has gaps; it must be filled before training."
             )
-        rsdt = potential_radiation(place["lat"], (days.dayofyear.to_numpy() - 0.5) / 365.25)
+        rsdt = potential_radiation(place["lat"], (days.day_of_year.to_numpy() - 0.5) / 365.25)
         fluxes = rows[["GPP_NT_VUT_REF", "RECO_NT_VUT_REF", "NEE_VUT_REF"]].to_numpy(np.float32)
         is_observed = np.isfinite(fluxes).all(axis=1)
         quality = np.where(is_observed, rows["NEE_VUT_REF_QC"].fillna(0.0), 0.0).astype(np.float32)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,6 +68,8 @@ def export(network: nn.Module, manifest: manifests.Manifest, path: Path) -> None
         When the script and the network do not agree.
     """
     network.eval()
+    for part in network.modules():
+        part.__constants__ = []  # torch writes them in the order of a set, another one in each process
     scripted = torch.jit.script(network)
     arguments = sample_arguments(manifest, 64)
     with torch.inference_mode():
@@ -75,7 +79,11 @@ def export(network: nn.Module, manifest: manifests.Manifest, path: Path) -> None
     error = float(((found - expected).abs() / expected.abs().clamp(min=1.0)).max())
     if not error <= TOLERANCE:
         raise ValueError(f"The script of '{manifest.name}' departs from the network by {error:.1e} (relative).")
-    manifests.save(scripted, manifest, path)
+    memory = io.BytesIO()
+    torch.jit.save(scripted, memory)
+    memory.seek(0)
+    # What was read is written as it was, so that `describe_anew` changes the manifest and nothing else.
+    _write(torch.jit.load(memory), manifest, path)
 
 
 def describe_anew(path: Path, settings: Settings, scores: dict[str, Any]) -> None:
@@ -85,4 +93,18 @@ def describe_anew(path: Path, settings: Settings, scores: dict[str, Any]) -> Non
     manifest = manifests.parse(extra[manifests.ENTRY], str(path))
     facts = {key: manifest.training.get(key) for key in ("seed", "epochs", "members")}
     if facts == {"seed": settings.seed, "epochs": settings.epochs, "members": settings.members}:
-        manifests.save(scripted, manifest.model_copy(update={"scores": scores}), path)
+        _write(scripted, manifest.model_copy(update={"scores": scores}), path)
+
+
+def _write(module: torch.jit.ScriptModule, manifest: manifests.Manifest, path: Path) -> None:
+    """Write a file whose bytes follow from the module and its manifest alone.
+
+    TorchScript also notes in which files of this machine each line of code lay; that is left out.
+    """
+    manifests.save(module, manifest, path)
+    with zipfile.ZipFile(path) as archive:
+        records = [(info.filename, archive.read(info)) for info in archive.infolist()]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in records:
+            if not name.endswith((".debug_pkl", "/.data/serialization_id")):
+                archive.writestr(zipfile.ZipInfo(name), content)

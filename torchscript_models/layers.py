@@ -90,9 +90,9 @@ class WaterSupply(nn.Module):
     evaporate (the inverse of Budyko's radiative index of dryness). The driest tower has i = 0.12, so that the network
     learns all climates with observations; a tenth of all land is drier, and there only this factor knows of deserts.
 
-    In the first months of a run that rain is not known. The air tells: where nothing can evaporate it is dry. Over
-    the sites i falls with the vapour pressure deficit as exp(-vpd / `vpd_scale`); that guess gives way to the
-    observed index as the known past grows to 120 days.
+    In the first year of a run that rain is not known, and half a year without any is no desert yet. The air tells:
+    where nothing can evaporate it is dry. Over the sites i falls with the vapour pressure deficit as
+    exp(-vpd / `vpd_scale`); that guess gives way to the observed index as the known past grows to 360 days.
 
     Parameters
     ----------
@@ -115,5 +115,5 @@ class WaterSupply(nn.Module):
         demand = self.evaporation * torch.clamp(mean[..., self.rsds], min=0.0) + 1e-3
         observed = torch.clamp(mean[..., self.pr], min=0.0) / demand
         guess = torch.exp(-torch.clamp(mean[..., self.vpd], min=0.0) / self.vpd_scale)
-        weight = torch.clamp(days / 120.0, max=1.0)
+        weight = torch.clamp(days / 360.0, max=1.0)
         return 1.0 - torch.exp(-(weight * observed + (1.0 - weight) * guess) / 0.1)

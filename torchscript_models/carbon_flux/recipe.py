@@ -21,11 +21,11 @@ from coupler_plugin.emulator.manifest import Manifest
 from torchscript_models import baselines, data
 from torchscript_models.carbon_flux.network import WINDOW, CarbonFlux
 from torchscript_models.carbon_flux.samples import GOOD, LENGTH, SCORED, TowerSequences, windows
-from torchscript_models.carbon_flux.weather import DAYS, BorrowedWeather, MonthlySequences, daily_means, is_usable
 from torchscript_models.export import input_entry, training_facts
 from torchscript_models.fitting import Settings
 from torchscript_models.layers import WaterSupply
 from torchscript_models.recipe import Recipe
+from torchscript_models.weather import DAYS, BorrowedWeather, MonthlySequences, daily_means, is_usable
 
 DAILY, MONTHLY = "held_out_sites", "held_out_sites_monthly"
 BATCH: Final = 64

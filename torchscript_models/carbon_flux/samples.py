@@ -18,6 +18,8 @@ SCORED: Final = 30  #: last days of a training sequence, on which it is scored
 LENGTH: Final = RECENT - 1 + SCORED  #: days of a training sequence: the first scored day has a full past
 GOOD: Final = 0.5  #: quality above which a day is scored in tests
 USABLE: Final = 0.3  #: quality from which a day is trained on, weighted by its quality
+#: |nee - (reco - gpp)| [g m-2 d-1] above which the fluxes of a day contradict each other: it is not trained on
+CONTRADICTION: Final = 2.0
 
 
 class TowerSequences:
@@ -42,7 +44,9 @@ class TowerSequences:
         """
         parts: list[list[Array]] = [[], [], [], []]
         for tower, supply, weight in zip(self._towers, self._supply, self._weights, strict=True):
-            quality = np.where(tower.quality >= USABLE, tower.quality, 0.0)
+            gpp, reco, nee = tower.fluxes.T
+            is_usable = (tower.quality >= USABLE) & (np.abs(nee - (reco - gpp)) <= CONTRADICTION)
+            quality = np.where(is_usable, tower.quality, 0.0)
             for end in range(LENGTH + first_day, len(tower.days) + 1, SCORED):
                 scored = slice(end - SCORED, end)
                 values = (

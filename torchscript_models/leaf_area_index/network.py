@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network of leaf_area_index: an ensemble of small LSTMs over twelve means of thirty days.
+"""The network of leaf_area_index: small LSTMs and boosted trees over twelve means of thirty days.
 
-It is trained on calendar months and applied to days; the bins that end today are what joins the two.
+It is trained on calendar months and applied to days; the bins that end today are what joins the two. Networks and
+trees err differently: half and half they are better at a cold start than either, and smoother in time than trees.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from torchscript_models.layers import Scaling, WaterSupply, fill_unknown, known_past
+from torchscript_models.trees import BoostedTrees
 
 BINS: Final = 12
 DAYS: Final = 30  #: days of a bin
+N_TREES: Final = 100
+TREE_DEPTH: Final = 6
 RSDS, VPD, PR = 2, 3, 4  #: channels of the inputs: tas (minimum, maximum), rsds, vpd, pr
 
 
@@ -53,6 +57,7 @@ class LeafAreaIndex(nn.Module):
         self.scaling = Scaling(samples, logarithmic=(VPD, PR))
         self.water_supply = WaterSupply(RSDS, VPD, PR, watt=0.0864, vpd_scale=20.0)
         self.members = nn.ModuleList(Member(samples.shape[1], hidden, dropout) for _ in range(members))
+        self.trees = BoostedTrees(N_TREES, TREE_DEPTH)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the mean leaf area index [1] over the last 30 days, shape (N, 1).
@@ -81,4 +86,13 @@ class LeafAreaIndex(nn.Module):
         total = torch.zeros(months.shape[0], 1, device=months.device)
         for member in self.members:
             total = total + member(x)
-        return total / len(self.members) * self.water_supply(months.mean(dim=1), known_days).unsqueeze(1)
+        trees = torch.clamp(self.trees(features(months)), min=0.0)
+        supply = self.water_supply(months.mean(dim=1), known_days).unsqueeze(1)
+        return 0.5 * (total / len(self.members) + trees) * supply
+
+
+def features(months: Tensor) -> Tensor:
+    """Return what the trees see of twelve months (N, 12, C): lags, means and extremes; shape (N, 8 C)."""
+    lags = [months[:, -1], months[:, -2], months[:, -4], months[:, -7]]
+    means = [months[:, -3:].mean(dim=1), months.mean(dim=1)]
+    return torch.cat(lags + means + [months.amin(dim=1), months.amax(dim=1)], dim=1)

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from torchscript_models.data import Array, MonthlySite, Tower
 from torchscript_models.solar import potential_radiation
@@ -59,14 +60,11 @@ class BorrowedWeather:
                     anomalies.append(np.column_stack([days[:, 0] - mean[0], _ratios(days[:, 1:], mean[1:])]))
                     climates.append(mean)
         self._anomalies = np.array(anomalies, np.float32)
-        self._keys = _similarity_space(np.array(climates))
+        self._months = KDTree(_similarity_space(np.array(climates)))
 
     def similar(self, months: Array) -> NDArray[np.int64]:
         """Return the most similar tower months of each month (n, 4), shape (n, NEIGHBOURS)."""
-        keys = _similarity_space(months)
-        return np.stack(
-            [np.argpartition(((self._keys - key) ** 2).sum(axis=1), NEIGHBOURS)[:NEIGHBOURS] for key in keys]
-        )
+        return np.asarray(self._months.query(_similarity_space(months), NEIGHBOURS)[1])
 
     def anomalies(self, similar: NDArray[np.int64], rng: np.random.Generator) -> Array:
         """Return departures of daily weather, drawn from similar months (..., NEIGHBOURS): (..., DAYS, 4)."""

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training: seconds of it lower the loss, the same seed gives the same file, missing data are named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("pandas", reason="training needs the libraries of the extra 'train'")
+pytest.importorskip("sklearn", reason="training needs the libraries of the extra 'train'")
+testing = pytest.importorskip("click.testing", reason="training needs the libraries of the extra 'train'")
+
+from coupler_plugin.emulator.load import load  # noqa: E402
+from torchscript_models.__main__ import RECIPES, main  # noqa: E402
+from torchscript_models.data import ENVIRONMENT, read_monthly_sites, read_towers  # noqa: E402
+from torchscript_models.export import describe_anew, export  # noqa: E402
+from torchscript_models.fitting import fit_member  # noqa: E402
+from torchscript_models.recipe import Recipe  # noqa: E402
+from torchscript_models.splits import folds  # noqa: E402
+
+NAMES = list(RECIPES)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def recipe(request: pytest.FixtureRequest, observations: Path) -> Recipe:
+    return RECIPES[request.param](observations)
+
+
+def some_sites(recipe: Recipe) -> list[str]:
+    """Return a quarter of the sites."""
+    fold = folds(recipe.places, 4, seed=0)
+    return list(fold.index[fold == 0])
+
+
+def test_a_few_epochs_lower_the_loss_on_other_sites(recipe: Recipe) -> None:
+    torch.manual_seed(0)
+    settings = replace(recipe.settings, epochs=2)
+    sites = some_sites(recipe)
+    fold = folds(recipe.places.loc[sites], 2, seed=0)
+    train, held_out = list(fold.index[fold == 0]), list(fold.index[fold == 1])
+    network = recipe.new_network(sites, members=1)
+    member = network.members[0]
+    rng = np.random.default_rng(0)
+    batch = recipe.held_out(network, held_out, rng)
+    history = fit_member(
+        member,
+        recipe.batches(network, train, rng),
+        lambda b: recipe.loss(network, member, b),
+        lambda: recipe.loss(network, member, batch),
+        settings,
+        lambda: None,
+    )
+    assert min(history[1:]) < 0.9 * history[0]
+    with torch.no_grad():
+        assert float(recipe.loss(network, member, batch)) == min(history), "the best epoch is the one that is kept"
+
+
+def test_same_seed_gives_the_same_file(recipe: Recipe, tmp_path: Path) -> None:
+    files = {}
+    for attempt, seed in enumerate((3, 3, 4)):
+        settings = replace(recipe.settings, epochs=1, members=1, n_folds=2, seed=seed)
+        network = recipe.fit(some_sites(recipe), settings, lambda: None)
+        path = tmp_path / str(attempt) / f"{recipe.name}.pt"
+        path.parent.mkdir()
+        export(network, recipe.manifest(replace(settings, seed=0), scores={}), path)
+        files[attempt] = path.read_bytes()
+        assert load(path).manifest.name == recipe.name
+    assert files[0] == files[1]
+    assert files[0] != files[2]
+
+
+def test_new_scores_change_the_manifest_and_nothing_else(recipe: Recipe, tmp_path: Path) -> None:
+    settings = recipe.settings
+    sites = some_sites(recipe)
+    scores = {"held_out_sites": {"sites": 3}}
+    for folder, written in (("before", {}), ("with", scores)):
+        (tmp_path / folder).mkdir()
+        torch.manual_seed(0)
+        network = recipe.new_network(sites, members=1)
+        export(network, recipe.manifest(settings, written), tmp_path / folder / "x.pt")
+    describe_anew(tmp_path / "before" / "x.pt", replace(settings, seed=99), {"other": {}})
+    assert load(tmp_path / "before" / "x.pt").manifest.scores == {}, "scores of another training are not its own"
+    describe_anew(tmp_path / "before" / "x.pt", settings, scores)
+    assert (tmp_path / "before" / "x.pt").read_bytes() == (tmp_path / "with" / "x.pt").read_bytes()
+
+
+def test_script_that_departs_from_its_network_is_not_written(recipe: Recipe, tmp_path: Path) -> None:
+    class Different(torch.nn.Module):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            value = inputs[:, -1, :1].expand(-1, 3)
+            return value * 2.0 if torch.jit.is_scripting() else value
+
+    with pytest.raises(ValueError, match="departs from the network"):
+        export(Different(), recipe.manifest(recipe.settings, scores={}), tmp_path / "x.pt")
+    assert not (tmp_path / "x.pt").exists()
+
+
+def test_missing_data_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = testing.CliRunner()
+    result = runner.invoke(main, ["train", "carbon_flux", "--data", str(tmp_path / "nowhere")])
+    assert result.exit_code == 1
+    assert "nowhere" in result.output
+    assert ENVIRONMENT in result.output
+    monkeypatch.setenv(ENVIRONMENT, str(tmp_path))
+    result = runner.invoke(main, ["evaluate", "leaf_area_index"])
+    assert result.exit_code == 1
+    assert "lack 'flux_" in result.output
+
+
+def test_a_gap_in_the_days_of_a_tower_is_an_error(observations: Path, tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    table = pd.read_csv(observations / "flux_daily.csv.gz")
+    table = table[table["site"] == "AU-Fog"]
+    (tmp_path / "flux_daily_sites.csv").write_bytes((observations / "flux_daily_sites.csv").read_bytes())
+    table.drop(table.index[100]).to_csv(tmp_path / "flux_daily.csv.gz", index=False)
+    with pytest.raises(Exception, match="AU-Fog are not consecutive"):
+        read_towers(tmp_path)
+
+
+def test_observations_are_read_as_documented(observations: Path) -> None:
+    towers = read_towers(observations)
+    assert len(towers) == 24
+    for tower in towers.values():
+        gpp, reco, nee = tower.fluxes[tower.quality > 0.5].T
+        assert abs((nee - (reco - gpp)).mean()) < 0.05
+        assert np.isfinite(tower.forcing).all()
+        assert (tower.quality >= 0).all()
+    sites = read_monthly_sites(observations)
+    assert len(sites) == 143
+    for site in sites.values():
+        fluxes = site.fluxes[np.isfinite(site.fluxes).all(axis=1)]
+        assert (fluxes[:, :2] >= 0).all()
+        np.testing.assert_allclose(fluxes[:, 2], fluxes[:, 1] - fluxes[:, 0], atol=1e-4)
