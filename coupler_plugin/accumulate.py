@@ -87,6 +87,6 @@ class Accumulator:
 
     def reset(self) -> None:
         """Begin the next window."""
-        self.count = 0
-        if self._buffer is not None:
+        if self.count and self._buffer is not None:
             self._buffer.fill(_EMPTY[self.aggregate])
+        self.count = 0
