@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from coupler_plugin.bridge import arrays, mpi
 from coupler_plugin.config import load_config
 from coupler_plugin.coupler import Coupler
@@ -45,6 +47,7 @@ def init(handle: int, config: Any, comm: Any, start: Any, dt: float, abort_on_er
     """Make the coupler `handle`, and say which policy its YAML file asks for."""
     path = ""
     try:
+        torch.set_grad_enabled(False)  # for this thread of the host, once: a step then need not say so
         path = _text(config)
         own = None if comm == _ffi.NULL else mpi.communicator(comm[0])
         coupler = Coupler(path, comm=own, start=_text(start), dt=dt)
