@@ -51,7 +51,8 @@ def coupling_file(section: type[BaseModel], prefix: str) -> list[str]:
         default = "required" if field.is_required() else shown(field.default)
         rows.append(f"| `{key}` | {default} | {field.description or first_line(inner)} |")
         if inner is not None and name != "fields":
-            rows += coupling_file(inner, f"{key}{'[]' if 'list' in str(field.annotation) else ''}.")
+            kind = str(field.annotation)
+            rows += coupling_file(inner, f"{key}{'[]' if 'list[' in kind else '.NAME' if 'dict[' in kind else ''}.")
     return rows
 
 
@@ -64,7 +65,7 @@ def inner_section(annotation: Any) -> type[BaseModel] | None:
 
 def shown(default: Any) -> str:
     """Return a default as the table shows it."""
-    if default is PydanticUndefined or default is None or default == [] or default == {}:
+    if default is PydanticUndefined or default is None or default in ([], {}) or isinstance(default, BaseModel):
         return ""
     return f"`{default}`"
 
