@@ -65,7 +65,7 @@ class ColumnEmulator:
         self.block = section.block
         self.section = section
         self.is_shadow = section.mode == "shadow"
-        self.plan = resolve(section.guard, file.manifest)
+        self.plan = resolve(section.guard, file.manifest, section.block == "exact")
         self.comparing: Sequence[Comparing] = ()
         #: sums of the differences that a shadow found, by field
         self.differences: dict[str, Values] = {}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from coupler_plugin.cells import Cells
 from coupler_plugin.emulator.manifest import Manifest
 from coupler_plugin.errors import CouplerError
-from coupler_plugin.guard.band import LARGEST, Band, inward
+from coupler_plugin.guard.band import LARGEST, Band, Outside, inward
 from coupler_plugin.guard.budget import Closing
 from coupler_plugin.guard.plan import Plan
 from coupler_plugin.guard.sentences import alternatives, stop, with_units
@@ -39,6 +39,8 @@ class Answers:
 
     Attributes
     ----------
+    band : Band
+        Their limits.
     bound : collection of str
         Outputs of which the host has a value of its own.
     budgets : sequence of Closing
@@ -69,7 +71,7 @@ class Answers:
         self._tally = tally
         self._output_of = np.repeat(np.arange(len(plan.outputs)), [entry.size for entry in manifest.outputs])
         self._low, self._high = self._limits()
-        self._band = Band(values, self._low, self._high)
+        self.band = Band(values, self._low, self._high)
         self._change: NDArray[np.floating] = values[:0]
         self._change_band: Band | None = None
         if previous is not None and any(output.max_change < np.inf for output in plan.outputs):
@@ -105,15 +107,15 @@ class Answers:
         """
         self._changed.clear()
         self.lost = NONE
-        is_sound = not lost.size and self._band.holds()
-        if not is_sound:
-            self._sort(lost)
+        found = self.band.outside()
+        if is_wrong := found is not None or bool(lost.size):
+            self._sort(found or (NONE, NONE, NONE), lost)
         if self._change_band is not None:
             self._limit_change(self._change_band)
         if self._plan.budget != "off":
             for closing in self.budgets:
                 self._close(closing, begin, end)
-        if self._changed or not is_sound:
+        if self._changed or is_wrong:
             self._sum_again()
 
     def hold(self, place: int, rows: Rows, why: str) -> None:
@@ -144,9 +146,9 @@ class Answers:
     # --- one guard after the other --------------------------------------------------------------------------------
 
     @np.errstate(all="ignore")  # what is no number is looked for, not warned of
-    def _sort(self, lost: Rows) -> None:
+    def _sort(self, found: Outside, lost: Rows) -> None:
         """Act on answers that are not finite, then on those outside their range."""
-        rows, channels, values = self._band.outside()
+        rows, channels, values = found
         is_wild = ~(np.abs(values) <= LARGEST)
         outputs = self._output_of[channels]
         for place, output in enumerate(self._plan.outputs):
@@ -172,9 +174,10 @@ class Answers:
     def _limit_change(self, band: Band) -> None:
         assert self._previous is not None
         np.subtract(self._values, self._previous, out=self._change)
-        if band.holds():
+        found = band.outside()
+        if found is None:
             return
-        rows, channels, change = band.outside()
+        rows, channels, change = found
         is_known = ~np.isnan(change)  # a first answer follows on none
         for place, output in enumerate(self._plan.outputs):
             if output.max_change < np.inf:

@@ -6,6 +6,7 @@ It allocates nothing, and a step in which nothing is wrong pays for nothing else
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -13,12 +14,21 @@ from numpy.typing import NDArray
 
 #: no quantity is as large as this, and every common fill value is larger: 1e20 (CMIP), 9.97e36 (netCDF), 1e30
 LARGEST: Final = 1.0e19
-#: rows that share one row of repeated limits: numpy's inner loop is then long enough
-_TILE: Final = 16
-
-_less_equal: Final = np.less_equal  #: a name less to look up, at every call
+#: numbers in a tile: as many rows as there are room for, so that numpy's inner loop is long
+_TILE: Final = 2048
+#: tiles that are looked at together, so that they stay in the cache from the first look to the second
+_TILES: Final = 64
+#: names less to look up at every call
+_less_equal: Final = np.less_equal
+_minimum: Final = np.minimum.reduce
+_maximum: Final = np.maximum.reduce
 
 Limits = NDArray[np.float32]
+Rows = NDArray[np.intp]
+Marks = NDArray[np.bool_]
+Outside = tuple[Rows, Rows, NDArray[Any]]  #: rows, channels and values
+#: first number, tiles, limits of a tile, room for the extremes of all tiles, and for marks of what is inside
+Part = tuple[int, NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], Marks, Marks, bytearray]
 
 
 class Band:
@@ -33,40 +43,58 @@ class Band:
     """
 
     def __init__(self, array: NDArray[Any], low: Limits, high: Limits) -> None:
-        n, channels = array.shape
+        n, self._channels = array.shape
         self.low = np.maximum(low, np.float32(-LARGEST)).astype(array.dtype)
         self.high = np.minimum(high, np.float32(LARGEST)).astype(array.dtype)
         self._flat = array.reshape(-1)
-        self._channels = channels
-        self._marks = bytearray(2 * self._flat.size)
-        self._not_below, self._not_above = np.frombuffer(self._marks, np.bool_).reshape(2, -1)
-        whole = n // _TILE * _TILE * channels
-        self._parts = [
-            self._part(slice(first, last), rows)
-            for first, last, rows in ((0, whole, _TILE), (whole, self._flat.size, n % _TILE))
-            if last > first
+        self._rows = rows = max(1, _TILE // max(1, self._channels))
+        whole = n // rows * rows
+        self._tiled = [
+            self._part(first, min(first + _TILES * rows, whole), rows) for first in range(0, whole, _TILES * rows)
         ]
+        self._rest = [self._part(whole, n, n - whole)] if whole < n else []
 
-    def _part(self, span: slice, rows: int) -> tuple[NDArray[Any], ...]:
+    def _part(self, first: int, last: int, rows: int) -> Part:
+        """Return tiles of `rows` rows."""
         low, high = np.tile(self.low, rows), np.tile(self.high, rows)
-        values, not_below, not_above = (
-            array[span].reshape(-1, low.size) for array in (self._flat, self._not_below, self._not_above)
-        )
-        # Shapes that are equal spare numpy the search for a common one, which is what a single column waits for.
-        return (low[np.newaxis], high[np.newaxis], values, not_below, not_above)
+        tiles = self._flat[first * self._channels : last * self._channels].reshape(-1, low.size)
+        marks = bytearray(2 * low.size)
+        not_below, not_above = np.frombuffer(marks, np.bool_).reshape(2, -1)
+        # The rest is one tile, which is its own lowest and highest.
+        is_tiled = rows == self._rows
+        lowest, highest = (np.empty_like(low), np.empty_like(high)) if is_tiled else (tiles[0], tiles[0])
+        return first * self._channels, tiles, low, high, lowest, highest, not_below, not_above, marks
 
-    def holds(self) -> bool:
-        """Return whether everything lies between its limits; a NaN lies nowhere."""
-        for low, high, values, not_below, not_above in self._parts:
+    def outside(self) -> Outside | None:
+        """Return what lies outside, or None; a NaN lies nowhere inside."""
+        found: list[Part] | None = None
+        for part in self._tiled:
+            _, tiles, low, high, lowest, highest, not_below, not_above, marks = part
+            _minimum(tiles, axis=0, out=lowest)
+            _maximum(tiles, axis=0, out=highest)
+            _less_equal(low, lowest, not_below)
+            _less_equal(highest, high, not_above)
+            if 0 in marks:
+                found = [*(found or ()), part]
+        for part in self._rest:
+            _, _, low, high, values, _, not_below, not_above, marks = part
             _less_equal(low, values, not_below)
             _less_equal(values, high, not_above)
-        return 0 not in self._marks
+            if 0 in marks:
+                found = [*(found or ()), part]
+        return None if found is None else self._locate(found)
 
-    def outside(self) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[Any]]:
-        """Return rows, channels and values of what the last `holds` found outside."""
-        places = np.flatnonzero(~(self._not_below & self._not_above))
-        rows, channels = np.divmod(places, self._channels)
-        return rows, channels, self._flat[places]
+    def _locate(self, parts: Sequence[Part]) -> Outside:
+        """Return what lies outside in parts that have such, in the order of rows."""
+        found = []
+        for first, tiles, low, high, _, _, not_below, not_above, _ in parts:
+            columns = np.flatnonzero(~(not_below & not_above))
+            values = tiles[:, columns]
+            tile, column = np.nonzero(~((values >= low[columns]) & (values <= high[columns])))
+            found.append(first + tile * low.size + columns[column])
+        places = np.concatenate(found)
+        rows = places // self._channels
+        return rows, places - rows * self._channels, self._flat[places]
 
 
 def inward(low: float, high: float) -> tuple[np.float32, np.float32]:

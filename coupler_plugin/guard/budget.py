@@ -67,7 +67,7 @@ class Closing:
         """
         if self.budget.equals is not None:
             return self._close_sum(values, kept, self.budget.equals)
-        return self._close_limit(values, kept, (end - begin) * 1.0e-6, self._available(len(values), begin, end))
+        return self._close_limit(values, kept, (end - begin) * 1.0e-6, self._available(begin, end))
 
     @property
     def text(self) -> str:
@@ -79,46 +79,48 @@ class Closing:
         return f"where {names} exceeds {' + '.join(limit) if isinstance(limit, dict) else f'{limit:g}'}"
 
     def _close_sum(self, values: NDArray[np.floating], kept: NDArray[np.bool_], target: float) -> tuple[Rows, Rows]:
-        terms = values[:, self.channels]
-        lowest = terms.min(axis=1)
-        np.maximum(terms, 0.0, out=terms)
-        total = self._sum(terms)
-        error = np.abs(total - target)
-        is_broken = ~((error <= self._rounding * target) & (lowest >= 0.0)) & ~kept
-        rows = np.flatnonzero(is_broken)
+        total, lowest = self._sum(values), self._lowest(values)
+        error = np.maximum(np.abs(total - target), -lowest)
+        rows = np.flatnonzero(~((error <= self._rounding * target) & (lowest >= 0.0)) & ~kept)
+        terms, total = np.maximum(values[rows[:, None], self.channels], 0.0), total[rows]
         # Where there is nothing to scale, all terms have the same share.
-        is_empty = total[rows] <= 0.0
-        terms, total = terms[rows], np.where(is_empty, self.factors.sum(), total[rows])
-        terms[is_empty] = 1.0
+        is_empty = total <= 0.0
+        terms[is_empty], total[is_empty] = 1.0, self.factors.sum()
         values[rows[:, None], self.channels] = terms * (target / total)[:, None]
-        return rows, rows[np.maximum(error, -lowest)[rows] > _ROUNDING * target]
+        return rows, rows[error[rows] > _ROUNDING * target]
 
     def _close_limit(
-        self, values: NDArray[np.floating], kept: NDArray[np.bool_], seconds: float, available: Values
+        self, values: NDArray[np.floating], kept: NDArray[np.bool_], seconds: float, available: Values | float
     ) -> tuple[Rows, Rows]:
-        terms = values[:, self.channels]
-        demand = self._sum(np.maximum(terms, 0.0))
+        demand = self._sum(values)
         if self.budget.per_step:
             demand *= seconds
         rows = np.flatnonzero((demand > available * (1.0 + self._rounding)) & ~kept)
-        terms, demand, available = terms[rows], demand[rows], available[rows]
+        terms, demand = values[rows[:, None], self.channels], demand[rows]
+        available = np.broadcast_to(available, kept.shape)[rows]
         values[rows[:, None], self.channels] = np.where(terms > 0.0, terms * (available / demand)[:, None], terms)
         return rows, rows[demand * (1.0 - _ROUNDING) > available]
 
-    def _available(self, n: int, begin: int, end: int) -> Values:
-        if not self.supply:
-            assert isinstance(self.budget.at_most, float)
-            return np.full(n, self.budget.at_most)
-        available = np.zeros(n)
-        for factor, reading in self.supply:
-            available += factor * reading.run(begin, end)
-        return np.maximum(available, 0.0)
+    def _available(self, begin: int, end: int) -> Values | float:
+        """Return what there is for the terms."""
+        if isinstance(self.budget.at_most, float):
+            return self.budget.at_most
+        amounts = [factor * reading.run(begin, end) for factor, reading in self.supply]
+        available: Values = np.maximum(sum(amounts[1:], amounts[0]), 0.0)
+        return available
 
-    def _sum(self, terms: NDArray[np.floating]) -> Values:
-        total = np.zeros(len(terms))
-        for column, factor in enumerate(self.factors):
-            total += factor * terms[:, column]
+    def _sum(self, values: NDArray[np.floating]) -> Values:
+        """Return the sum of the terms, those below 0 left out; shape (n,)."""
+        total = np.zeros(len(values))
+        for channel, factor in zip(self.channels, self.factors, strict=True):
+            total += factor * np.maximum(values[:, channel], 0.0)
         return total
+
+    def _lowest(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
+        lowest = values[:, self.channels[0]].copy()
+        for channel in self.channels[1:]:
+            np.minimum(lowest, values[:, channel], out=lowest)
+        return lowest
 
     @property
     def _rounding(self) -> float:

@@ -38,45 +38,53 @@ class Distance:
     def __init__(self, manifest: Manifest, inputs: NDArray[np.float32], block: int | Literal["exact"]) -> None:
         assert manifest.distribution is not None
         statistics = [entry.statistics for entry in manifest.inputs for _ in range(entry.size)]
-        self._mean = np.array([s.mean if s else 0.0 for s in statistics], np.float32)
+        mean = np.array([s.mean if s else 0.0 for s in statistics])
         # An input without width, or without statistics, says nothing here.
-        self._inverse = np.array([1.0 / s.std if s and s.std > 0 else 0.0 for s in statistics], np.float32)
-        correlation = np.array(manifest.distribution.correlation)
-        self._inputs = inputs
-        rows = len(inputs) if block == "exact" else block
-        self._blocks = [slice(first, min(first + rows, len(inputs))) for first in range(0, len(inputs), rows or 1)]
-        self._scaled = torch.zeros(rows, inputs.shape[1])
-        self._whitened = torch.zeros(rows, inputs.shape[1])
-        self._whitening = torch.from_numpy(_whitening(correlation, self._inverse > 0))
-        self._squares = np.zeros(rows, np.float32)
-        self._excess: Values = np.zeros(len(inputs))
-        self.limit = manifest.distribution.max_distance or _rare_distance(int(np.count_nonzero(self._inverse)))
+        inverse = np.array([1.0 / s.std if s and s.std > 0 else 0.0 for s in statistics])
+        whitening = inverse[:, np.newaxis] * _whitening(np.array(manifest.distribution.correlation), inverse > 0)
+        self._whitening = torch.from_numpy(np.ascontiguousarray(whitening.T, np.float32))
+        self._offset = torch.from_numpy((-mean @ whitening).astype(np.float32)[:, np.newaxis])
+        self.limit = manifest.distribution.max_distance or _rare_distance(int(np.count_nonzero(inverse)))
+        n, channels = inputs.shape
+        rows = n if block == "exact" else block
+        columns = torch.from_numpy(inputs)
+        whole = n // rows * rows if rows else 0
+        self._blocks = list(torch.split(columns[:whole], rows)) if whole else []
+        #: the last block, filled up
+        self._last, self._tail = torch.zeros(rows, channels), columns[whole:]
+        self._whitened = torch.zeros(channels, rows)
+        self._squares = np.zeros(-(-n // rows) * rows if rows else 0, np.float32)
+        self._parts = self._squares.reshape(-1, rows or 1)
+        self._n = n
 
     @np.errstate(all="ignore")  # what is no number is looked for, not warned of
+    def is_exceeded(self) -> bool:
+        """Compute the distances, and return whether one is beyond the limit."""
+        if not self._n:
+            return False
+        whitened = self._whitened.numpy()
+        if len(self._tail):
+            self._last[: len(self._tail)] = self._tail
+        for block, part in zip((*self._blocks, self._last), self._parts, strict=False):
+            torch.addmm(self._offset, self._whitening, block.T, out=self._whitened)
+            np.multiply(whitened, whitened, out=whitened)
+            np.add.reduce(whitened, axis=0, out=part)
+        return not self._squares[: self._n].max() <= self.limit**2
+
+    @np.errstate(all="ignore")
     def excess(self) -> Values:
         """Return by how many times the limit each column lies beyond it, 0 within; shape (n,)."""
-        scaled, whitened = self._scaled.numpy(), self._whitened.numpy()
-        for rows in self._blocks:
-            part = scaled[: rows.stop - rows.start]
-            np.subtract(self._inputs[rows], self._mean, out=part)
-            np.multiply(part, self._inverse, out=part)
-            torch.mm(self._scaled, self._whitening, out=self._whitened)
-            np.multiply(whitened, whitened, out=whitened)
-            np.add.reduce(whitened, axis=1, out=self._squares)
-            self._excess[rows] = self._squares[: len(part)]
-        np.sqrt(self._excess, out=self._excess)
-        np.divide(self._excess, self.limit, out=self._excess)
-        np.subtract(self._excess, 1.0, out=self._excess)
+        beyond = np.sqrt(self._squares[: self._n].astype(np.float64)) / self.limit - 1.0
         # An input that is no number has no distance.
-        np.fmax(self._excess, 0.0, out=self._excess)
-        return self._excess
+        excess: Values = np.fmax(beyond, 0.0)
+        return excess
 
 
-def _whitening(correlation: Values, is_used: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _whitening(correlation: Values, is_used: NDArray[np.bool_]) -> Values:
     """Return the matrix that turns standardised inputs into ones that are not correlated."""
     correlation = np.where(np.outer(is_used, is_used), correlation, np.eye(len(correlation)))
     variances, directions = np.linalg.eigh(correlation)
-    whitening: NDArray[np.float32] = (directions / np.sqrt(np.maximum(variances, _FLOOR))).astype(np.float32)
+    whitening: Values = directions / np.sqrt(np.maximum(variances, _FLOOR))
     return whitening
 
 

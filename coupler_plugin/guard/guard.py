@@ -119,6 +119,10 @@ class Guard:
         self._finite_state = Band(blocks.state, -unlimited, unlimited) if manifest.state else None
         self._switch: Switch | None = None
         self._off: NDArray[np.bool_] | None = None
+        #: whether a call has nothing to do as long as all lies within its limits
+        self._is_plain = False
+        #: whether that is so, and the call before had nothing to do either: two looks are then all
+        self._is_calm = False
 
     def connect(self, surroundings: Surroundings) -> None:
         """Say what to compare with; again after an array was bound anew.
@@ -144,6 +148,10 @@ class Guard:
             self._plan, self._manifest, self._cells, self._blocks, self._block, surroundings.inputs, self.tally
         )
         self._inputs.look_at_static(self._blocks.static, surroundings.static, can_wait=self._switch is not None)
+        self._inputs_outside, self._answers_outside = self._inputs.band.outside, self._outputs.band.outside
+        is_alone = self._previous is None and self._state is None and self._finite_state is None
+        self._is_plain = is_alone and self._switch is None and not self._outputs.budgets and self._inputs.is_plain
+        self._is_calm = False
 
     def before(self, begin: int, end: int) -> None:
         """Look at the inputs of a window.
@@ -153,6 +161,9 @@ class Guard:
         CouplerError
             RUN, when the plan is to stop.
         """
+        if self._is_calm and self._inputs_outside() is None:
+            return
+        self._is_calm = False
         if not self.tally.is_clean:
             self._forget()
         if self._previous is not None:
@@ -173,6 +184,8 @@ class Guard:
         CouplerError
             RUN, when the plan is to stop.
         """
+        if self._is_calm and self._answers_outside() is None:
+            return
         if self.answers is not self._blocks.outputs:
             np.copyto(self.answers, self._blocks.outputs)
         if self._inputs.bad.size:
@@ -180,17 +193,19 @@ class Guard:
         if self._inputs.unseen.size:
             self._answer_unseen()
         lost = NONE
-        if self._finite_state is not None and not self._finite_state.holds():
-            lost = np.unique(self._finite_state.outside()[0])
+        if self._finite_state is not None and (found := self._finite_state.outside()):
+            lost = np.unique(found[0])
         self._outputs.correct(begin, end, lost)
         if self._state is not None:
             for rows in (lost, self._outputs.lost):
                 self._blocks.state[rows] = self._state[rows]
+        self._is_calm = self._is_plain and self.tally.is_clean
         if not self.tally.is_clean:
             self._clear_kept()
 
     def rest(self) -> None:
         """Leave everything to the host, for a window in which the emulator does not run."""
+        self._is_calm = False
         self._forget()
         self.kept.fill(True)
         self.tally.mark("switched_off", np.arange(self._cells.n))
@@ -213,7 +228,7 @@ class Guard:
         for name, target in targets.items():
             if name in memory and memory[name].shape == target.shape:
                 np.copyto(target, memory[name], casting="unsafe")
-        self.tally.is_clean = False
+        self._is_calm = self.tally.is_clean = False
         self.is_mixed = bool(self.kept.any())
 
     def _forget(self) -> None:

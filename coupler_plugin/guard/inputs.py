@@ -18,7 +18,7 @@ from coupler_plugin.emulator.blocks import Blocks
 from coupler_plugin.emulator.manifest import Manifest
 from coupler_plugin.errors import CouplerError
 from coupler_plugin.fields import Conversion
-from coupler_plugin.guard.band import LARGEST, Band, Limits
+from coupler_plugin.guard.band import LARGEST, Band, Limits, Outside
 from coupler_plugin.guard.distance import Distance
 from coupler_plugin.guard.plan import Plan
 from coupler_plugin.guard.sentences import alternatives, stop, with_units
@@ -72,6 +72,8 @@ class Inputs:
 
     Attributes
     ----------
+    band : Band
+        Their limits: physical, and of the training data.
     bad : array of int
         Cells of this call whose inputs cannot be right.
     unseen : array of int
@@ -102,7 +104,7 @@ class Inputs:
         self._train_low, self._train_high, self._scale, mean = _statistics(manifest, plan)
         self._neutral = np.where(np.isfinite(mean), mean, _middle(self._low, self._high)).astype(np.float32)
         tight = np.maximum(self._low, self._train_low), np.minimum(self._high, self._train_high)
-        self._band = Band(blocks.inputs, *tight)
+        self.band = Band(blocks.inputs, *tight)
         self._distance: Distance | None = None
         #: static inputs that cannot be right: which, the value of the first cell, and the cells
         self._static: list[tuple[Physical, float, Rows]] = []
@@ -136,6 +138,11 @@ class Inputs:
         if self._plan.input == "stop" and not can_wait:
             self._reject_static(None)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing to look at beside the limits."""
+        return not self._static and self._distance is None
+
     def look(self, exempt: NDArray[np.bool_] | None) -> None:
         """Find what is bad or unseen, and replace what is bad by what can be.
 
@@ -150,32 +157,37 @@ class Inputs:
             RUN, when an input is bad and the plan is to stop.
         """
         if self.unseen.size:
-            self.score.fill(0.0)
-            self.unseen = NONE
-        self.bad = NONE
-        is_sound = self._band.holds()
-        if not is_sound:
-            self._sort(exempt)
+            self.score[self.unseen] = 0.0
+        self.bad = self.unseen = NONE
+        found = self.band.outside()
+        if found is not None:
+            self._sort(found, exempt)
         if self._static:
             self._reject_static(exempt)
-        if self._distance is not None:
+        if self._distance is not None and self._distance.is_exceeded():
             np.maximum(self.score, self._distance.excess(), out=self.score)
-        if self._distance is not None or not is_sound:
-            self.score[self.bad] = 0.0
-            if exempt is not None:
-                self.score[exempt] = 0.0
-            self.unseen = np.flatnonzero(self.score)
+            self.unseen = np.flatnonzero(self.score > 0.0)
+        if self.unseen.size and (self.bad.size or exempt is not None):
+            self._leave_out(self.bad if exempt is None else np.union1d(self.bad, np.flatnonzero(exempt)))
+
+    def _leave_out(self, rows: Rows) -> None:
+        """Forget that some cells are unseen, for which no answer is used anyway."""
+        self.score[rows] = 0.0
+        self.unseen = self.unseen[self.score[self.unseen] > 0.0]
 
     @np.errstate(all="ignore")  # what is no number is looked for, not warned of
-    def _sort(self, exempt: NDArray[np.bool_] | None) -> None:
+    def _sort(self, found: Outside, exempt: NDArray[np.bool_] | None) -> None:
         """Tell what cannot be right from what is only new to the network."""
-        rows, channels, values = self._band.outside()
+        rows, channels, values = found
         is_bad = ~((values >= self._low[channels]) & (values <= self._high[channels]))
         if is_bad.any():
             self._reject(rows[is_bad], channels[is_bad], exempt)
         if self._plan.unseen != "off":
             beyond = np.maximum(self._train_low[channels] - values, values - self._train_high[channels])
-            np.fmax.at(self.score, rows, beyond / self._scale[channels])
+            is_new = beyond > 0.0  # and not only bad
+            rows, score = rows[is_new], beyond[is_new] / self._scale[channels[is_new]]
+            np.maximum.at(self.score, rows, score.astype(np.float64))  # `at` is quick between arrays of one kind
+            self.unseen = rows if len(rows) < 2 else rows[np.concatenate([[True], rows[1:] > rows[:-1]])]
 
     def _reject(self, rows: Rows, channels: Rows, exempt: NDArray[np.bool_] | None) -> None:
         is_exempt = np.zeros(rows.size, bool) if exempt is None else exempt[rows]

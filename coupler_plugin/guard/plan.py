@@ -106,8 +106,16 @@ class Plan:
         return "fallback" in (self.input, self.unseen, *inside) or self.unseen == "blend"
 
 
-def resolve(section: GuardSection, manifest: Manifest) -> Plan:
+def resolve(section: GuardSection, manifest: Manifest, is_exact: bool = False) -> Plan:
     """Return the plan of an emulator.
+
+    Parameters
+    ----------
+    section : GuardSection
+        Of the coupling file.
+    manifest : Manifest
+    is_exact : bool
+        Whether the block is "exact": then nothing that can be left out is computed beside the network.
 
     Raises
     ------
@@ -134,7 +142,7 @@ def resolve(section: GuardSection, manifest: Manifest) -> Plan:
         raise _lacks(manifest, "distance: true", "no correlation of its training data")
     distance = section.distance if section.distance is not None else manifest.guard.distance
     if distance is None:
-        distance = manifest.n_inputs <= _CHEAP
+        distance = manifest.n_inputs <= _CHEAP and not is_exact
     action = _first("input", section, manifest.guard)
     return Plan(
         "stop" if action == "off" else action,

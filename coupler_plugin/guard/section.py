@@ -63,7 +63,7 @@ class GuardSection(_Actions):
     distance: bool | None = Field(
         None,
         description="whether 'unseen' looks at the Mahalanobis distance too; default: where the manifest has a "
-        "correlation of 16 channels or fewer",
+        "correlation of 16 channels or fewer, and the block is not 'exact'",
     )
     budget: Budget | None = Field(None, description="answers that break a budget of the manifest; default: close it")
     outputs: dict[str, OutputGuard] = Field({}, description="what differs for single outputs, by name")

@@ -55,24 +55,27 @@ class Tally:
         self.columns = [("input", name) for name in inputs] + [("unseen", "all")]
         self.columns += [(kind, name) for name in outputs for kind in ("finite", "range", "rate", "budget")]
         self._column = {column: place for place, column in enumerate(self.columns)}
-        self.counts = np.zeros((n, len(self.columns)), np.int32)
-        self.flags = np.full((n, len(outputs)), OFF, np.uint8)
+        # What is written together lies together.
+        self._counts = np.zeros((len(self.columns), n), np.int32)
+        self._flags = np.full((len(outputs), n), OFF, np.uint8)
+        self.counts, self.flags = self._counts.T, self._flags.T
         self.is_clean = False
 
     def clear(self) -> None:
         """Begin a call."""
-        self.flags.fill(FLAGS["answer_of_emulator"])
+        self._flags.fill(FLAGS["answer_of_emulator"])
         self.is_clean = True
 
     def count(self, kind: str, field: str, rows: Rows) -> None:
         """Count an intervention in cells, each given once."""
-        self.counts[rows, self._column[kind, field]] += 1
+        self._counts[self._column[kind, field]][rows] += 1
 
     def mark(self, kind: str, rows: Rows | NDArray[np.bool_], output: int | None = None) -> None:
         """Flag the answers of cells, of one output or of all, unless something more serious happened to them."""
         if rows.size:
-            outputs = slice(None) if output is None else output
-            self.flags[rows, outputs] = np.maximum(self.flags[rows, outputs], FLAGS[kind])
+            code = FLAGS[kind]
+            for flags in self._flags if output is None else self._flags[output : output + 1]:
+                flags[rows] = np.maximum(flags[rows], code)
             self.is_clean = False
 
     def totals(self) -> Mapping[str, Mapping[str, int]]:
