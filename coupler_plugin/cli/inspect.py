@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from coupler_plugin.emulator.load import EmulatorFile, load
-from coupler_plugin.emulator.manifest import Input, Output, Variable
+from coupler_plugin.emulator.manifest import Budget, Input, Output, Variable
 
 
 @click.command()
@@ -38,6 +38,7 @@ def _print(console: Console, emulator: EmulatorFile) -> None:
         "sha256": emulator.sha256,
         "time step": f"{manifest.every}{window}",
         "state": ", ".join(f"{entry.name} ({entry.size})" for entry in manifest.state),
+        "budgets": "; ".join(_budget(budget) for budget in manifest.budgets),
         "source": manifest.source,
         "license": manifest.license,
         "attribution": manifest.attribution,
@@ -52,6 +53,16 @@ def _print(console: Console, emulator: EmulatorFile) -> None:
     for title, scores in manifest.scores.items():
         if isinstance(scores, dict) and scores:
             console.print(_scores(title.replace("_", " "), scores))
+
+
+def _budget(budget: Budget) -> str:
+    """Return a budget as it would be written by hand."""
+    terms = " ".join(f"{factor:+g} {name}" for name, factor in budget.terms.items())
+    if budget.equals is not None:
+        return f"{terms} = {budget.equals:g}"
+    limit = budget.at_most if isinstance(budget.at_most, dict) else {"": float(budget.at_most or 0.0)}
+    rate = ", over a time step," if budget.per_step else ""
+    return f"{terms}{rate} <= " + " ".join(f"{factor:+g} {name}".strip() for name, factor in limit.items())
 
 
 def _variables(title: str, entries: Sequence[Variable]) -> Table:

@@ -15,6 +15,7 @@ from coupler_plugin.cells import Cells
 from coupler_plugin.config import Config
 from coupler_plugin.coupler import Coupler
 from coupler_plugin.derived import DERIVED
+from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.exchange import producers
 
 
@@ -41,17 +42,23 @@ def validate(file: Path | None, start: str, dt: float, schema: bool) -> None:
 
 
 def _plan(coupler: Coupler) -> Table:
-    table = Table(
-        "emulator", "version", "every", "inputs", "outputs", title="runs, in this order", title_justify="left"
-    )
+    columns = ("emulator", "version", "every", "inputs", "outputs", "used")
+    table = Table(*columns, title="runs, in this order", title_justify="left")
     for emulator in coupler.emulators:
         inputs = ", ".join(f"{entry.name} ({entry.aggregate})" for entry in emulator.manifest.inputs)
         static = ", ".join(f"{entry.name} (static)" for entry in emulator.manifest.static)
         outputs = ", ".join(entry.name for entry in emulator.outputs)
-        table.add_row(
-            emulator.name, emulator.manifest.version, emulator.every, ", ".join(filter(None, (inputs, static))), outputs
-        )
+        inputs = ", ".join(filter(None, (inputs, static)))
+        table.add_row(emulator.name, emulator.manifest.version, emulator.every, inputs, outputs, _used(emulator))
     return table
+
+
+def _used(emulator: ColumnEmulator) -> str:
+    """Return when and where the answers of an emulator are used."""
+    section = emulator.section
+    limits = (("from", section.from_), ("until", section.until), ("where", section.where))
+    used = " ".join(f"{key} {value}" for key, value in limits if value is not None)
+    return "for comparison only" if emulator.is_shadow else used or "always"
 
 
 def _bindings(coupler: Coupler) -> Table:
@@ -60,7 +67,11 @@ def _bindings(coupler: Coupler) -> Table:
     constants = {coupler.fields[name].name: text for name, text in coupler.config.constants.items()}
     listed = {coupler.fields[name].name for name in (coupler.config.history.fields if coupler.config.history else ())}
     wanted = [e for emulator in coupler.emulators for e in (*emulator.manifest.inputs, *emulator.manifest.static)]
-    names = dict.fromkeys([coupler.fields[entry.name].name for entry in wanted] + list(computed) + sorted(listed))
+    watched = [name for emulator in coupler.emulators for name in emulator.asks]
+    shadows = [emulator for emulator in coupler.emulators if emulator.is_shadow]
+    compared = [coupler.fields[entry.name].name for emulator in shadows for entry in emulator.outputs]
+    asked = [coupler.fields[name].name for name in (*(entry.name for entry in wanted), *watched)]
+    names = dict.fromkeys([*asked, *computed, *compared, *sorted(listed)])
     table = Table("field", "meaning", "units", "the host", title="fields", title_justify="left")
     for name in names:
         entry = coupler.fields[name]
@@ -70,6 +81,8 @@ def _bindings(coupler: Coupler) -> Table:
             what = f"may bind it; else {constants[name]}"
         elif name in DERIVED:
             what = "need not give it; the plugin computes it"
+        elif name in compared:
+            what = "binds it, to be compared"
         else:
             what = "binds it, to be read"
         table.add_row(name, entry.long_name, entry.units, what)

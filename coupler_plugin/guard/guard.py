@@ -173,7 +173,7 @@ class Guard:
         if self._switch is not None:
             self._off = self._switch.off(begin, end, self._cells.n)
             self.kept[self._off] = True
-            self.tally.mark("switched_off", self._off)
+            self.tally.mark("no_answer", self._off)
         self._inputs.look(self._off)
 
     def after(self, begin: int, end: int) -> None:
@@ -208,7 +208,7 @@ class Guard:
         self._is_calm = False
         self._forget()
         self.kept.fill(True)
-        self.tally.mark("switched_off", np.arange(self._cells.n))
+        self.tally.mark("no_answer", np.arange(self._cells.n))
         self._clear_kept()
 
     def recall(self) -> dict[str, NDArray[Any]]:

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-#: what a flag of the history file says, the more serious the larger
+#: what a flag of the history file says, the more serious the larger: why an answer is not simply the emulator's
 FLAGS: Final[dict[str, int]] = {
     "answer_of_emulator": 0,
     "unseen": 1,
@@ -21,9 +21,8 @@ FLAGS: Final[dict[str, int]] = {
     "budget": 4,
     "finite": 5,
     "input": 6,
-    "switched_off": 7,
+    "no_answer": 7,
 }
-OFF: Final = FLAGS["switched_off"]
 
 Rows = NDArray[np.intp]
 NONE: Final[Rows] = np.empty(0, np.intp)
@@ -46,7 +45,7 @@ class Tally:
     counts : int32 array, shape (n, len(columns))
         Interventions so far.
     flags : uint8 array, shape (n, len(outputs))
-        What happened to the answers of the last call; before the first call there is none: switched off.
+        What happened to the answers of the last call; before the first call there is none.
     is_clean : bool
         Whether all flags say that the answer is the emulator's.
     """
@@ -57,7 +56,7 @@ class Tally:
         self._column = {column: place for place, column in enumerate(self.columns)}
         # What is written together lies together.
         self._counts = np.zeros((len(self.columns), n), np.int32)
-        self._flags = np.full((len(outputs), n), OFF, np.uint8)
+        self._flags = np.full((len(outputs), n), FLAGS["no_answer"], np.uint8)
         self.counts, self.flags = self._counts.T, self._flags.T
         self.is_clean = False
 

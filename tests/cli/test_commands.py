@@ -61,6 +61,15 @@ def test_inspect_prints_static_inputs_and_state(cli: Cli, tmp_path: Path) -> Non
         assert words in output
 
 
+def test_inspect_shows_budgets(cli: Cli, tmp_path: Path) -> None:
+    budgets = [
+        {"terms": {"lai": 1}, "equals": 3},
+        {"terms": {"lai": 2}, "at_most": {"snw": 1, "mrso": 0.5}, "per_step": True},
+    ]
+    output = cli("inspect", write_echo(tmp_path / "e.pt", field("tas", "K"), field("lai", "1"), budgets=budgets))
+    assert "+1 lai = 3; +2 lai, over a time step, <= +1 snw +0.5 mrso" in output
+
+
 def test_inspect_gives_the_manifest_as_json(cli: Cli, tmp_path: Path) -> None:
     manifest = json.loads(cli("inspect", "--json", write_carbon(tmp_path / "carbon.pt")))
     assert manifest["manifest_version"] == 1
@@ -103,6 +112,18 @@ def test_validate_says_what_runs_and_what_the_host_binds(
     assert "it is in the history" in lines["nee"]
     assert "binds it, to be read" in lines["snw"]
     assert f"{file} is valid" in output
+
+
+def test_validate_says_when_and_where_answers_are_used(cli: Cli, coupling: Callable[..., Path], tmp_path: Path) -> None:
+    echo = write_echo(tmp_path / "echo.pt", field("gpp", "kg m-2 s-1"), field("lai", "1"))
+    other = write_echo(tmp_path / "other.pt", field("gpp", "kg m-2 s-1"), field("nee", "kg m-2 s-1"))
+    file = coupling([{"model": echo, "from": "2002-01-01", "where": "snw < 10"}, {"model": other, "mode": "shadow"}])
+    output = cli("validate", file)
+    lines = {line.split("│")[1].strip(): line for line in output.splitlines() if line.startswith("│")}
+    assert "from 2002-01-01 where snw < 10" in lines["echo"]
+    assert "for comparison only" in lines["other"]
+    assert "binds it, to be read" in lines["snw"]
+    assert "binds it, to be compared" in lines["nee"]
 
 
 def test_validate_knows_what_the_plugin_computes(cli: Cli, coupling: Callable[..., Path], tmp_path: Path) -> None:

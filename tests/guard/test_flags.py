@@ -100,3 +100,13 @@ def test_report_without_a_step_has_no_interventions(tmp_path: Path) -> None:
     rig = echo(tmp_path, report="report.json")
     rig.coupler.finalize()
     assert json.loads((tmp_path / "report.json").read_text())["emulators"][0]["interventions"] == {}
+
+
+def test_rank_without_a_cell_takes_part(tmp_path: Path) -> None:
+    guard = {"input": "hold", "unseen": "blend", "outputs": {"y": {"max_change": 1.0}}}
+    statistics = {"mean": 0.0, "std": 1.0, "min": -20.0, "max": 20.0}
+    manifest = {"distribution": {"correlation": [[1.0]]}, "budgets": [{"terms": {"y": 1}, "equals": 1}]}
+    rig = echo(tmp_path, guard, cells=0, input={"statistics": statistics}, manifest=manifest, history=HISTORY)
+    for _ in range(3):
+        rig.step(x=1.0)
+    assert history(rig)["y_flag"].shape == (1, 0)
