@@ -7,7 +7,7 @@ It allocates nothing, and a step in which nothing is wrong pays for nothing else
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,21 @@ _maximum: Final = np.maximum.reduce
 
 Limits = NDArray[np.float32]
 Rows = NDArray[np.intp]
-Marks = NDArray[np.bool_]
 Outside = tuple[Rows, Rows, NDArray[Any]]  #: rows, channels and values
-#: first number, tiles, limits of a tile, room for the extremes of all tiles, and for marks of what is inside
-Part = tuple[int, NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], Marks, Marks, bytearray]
+
+
+class Part(NamedTuple):
+    """Rows that are looked at together: tiles of equal length, one below the other."""
+
+    first: int  #: place of their first number in the array
+    tiles: NDArray[Any]
+    low: NDArray[Any]  #: limits of the numbers of a tile
+    high: NDArray[Any]
+    lowest: NDArray[Any]  #: extremes over the tiles
+    highest: NDArray[Any]
+    not_below: NDArray[np.bool_]  #: whether these lie within the limits
+    not_above: NDArray[np.bool_]
+    marks: bytearray  #: the memory of both, which is quick to search
 
 
 class Band:
@@ -63,7 +74,7 @@ class Band:
         # The rest is one tile, which is its own lowest and highest.
         is_tiled = rows == self._rows
         lowest, highest = (np.empty_like(low), np.empty_like(high)) if is_tiled else (tiles[0], tiles[0])
-        return first * self._channels, tiles, low, high, lowest, highest, not_below, not_above, marks
+        return Part(first * self._channels, tiles, low, high, lowest, highest, not_below, not_above, marks)
 
     def outside(self) -> Outside | None:
         """Return what lies outside, or None; a NaN lies nowhere inside."""
@@ -87,14 +98,16 @@ class Band:
     def _locate(self, parts: Sequence[Part]) -> Outside:
         """Return what lies outside in parts that have such, in the order of rows."""
         found = []
-        for first, tiles, low, high, _, _, not_below, not_above, _ in parts:
-            columns = np.flatnonzero(~(not_below & not_above))
-            values = tiles[:, columns]
-            tile, column = np.nonzero(~((values >= low[columns]) & (values <= high[columns])))
-            found.append(first + tile * low.size + columns[column])
-        places = np.concatenate(found)
+        for part in parts:
+            # Only columns of the tiles in which an extreme lies outside; methods, which cost less than functions.
+            (columns,) = (~(part.not_below & part.not_above)).nonzero()
+            values = part.tiles.take(columns, axis=1)
+            is_inside = (values >= part.low.take(columns)) & (values <= part.high.take(columns))
+            tile, column = (~is_inside).nonzero()
+            found.append(part.first + tile * part.low.size + columns.take(column))
+        places = found[0] if len(found) == 1 else np.concatenate(found)
         rows = places // self._channels
-        return rows, places - rows * self._channels, self._flat[places]
+        return rows, places - rows * self._channels, self._flat.take(places)
 
 
 def inward(low: float, high: float) -> tuple[np.float32, np.float32]:

@@ -79,8 +79,8 @@ class Inputs:
     unseen : array of int
         Cells of this call whose inputs lie outside the training data.
     score : float64 array, shape (n,)
-        How far outside: standard deviations beyond the training range of an input, or the distance beyond the largest
-        one as its multiple, whichever is more; 0 inside.
+        For blending, how far outside: standard deviations beyond the training range of an input, or the distance beyond
+        the largest one as its multiple, whichever is more; 0 inside.
     """
 
     def __init__(
@@ -165,29 +165,31 @@ class Inputs:
         if self._static:
             self._reject_static(exempt)
         if self._distance is not None and self._distance.is_exceeded():
-            np.maximum(self.score, self._distance.excess(), out=self.score)
-            self.unseen = np.flatnonzero(self.score > 0.0)
+            excess = self._distance.excess()
+            np.maximum(self.score, excess, out=self.score)
+            self.unseen = np.union1d(self.unseen, np.flatnonzero(excess > 0.0))
         if self.unseen.size and (self.bad.size or exempt is not None):
             self._leave_out(self.bad if exempt is None else np.union1d(self.bad, np.flatnonzero(exempt)))
 
     def _leave_out(self, rows: Rows) -> None:
         """Forget that some cells are unseen, for which no answer is used anyway."""
         self.score[rows] = 0.0
-        self.unseen = self.unseen[self.score[self.unseen] > 0.0]
+        self.unseen = np.setdiff1d(self.unseen, rows, assume_unique=True)
 
     @np.errstate(all="ignore")  # what is no number is looked for, not warned of
     def _sort(self, found: Outside, exempt: NDArray[np.bool_] | None) -> None:
         """Tell what cannot be right from what is only new to the network."""
         rows, channels, values = found
-        is_bad = ~((values >= self._low[channels]) & (values <= self._high[channels]))
-        if is_bad.any():
-            self._reject(rows[is_bad], channels[is_bad], exempt)
-        if self._plan.unseen != "off":
+        is_fine = (values >= self._low.take(channels)) & (values <= self._high.take(channels))
+        if not is_fine.all():
+            self._reject(rows[~is_fine], channels[~is_fine], exempt)
+            rows, channels, values = rows[is_fine], channels[is_fine], values[is_fine]
+        if self._plan.unseen == "blend":
             beyond = np.maximum(self._train_low[channels] - values, values - self._train_high[channels])
-            is_new = beyond > 0.0  # and not only bad
-            rows, score = rows[is_new], beyond[is_new] / self._scale[channels[is_new]]
-            np.maximum.at(self.score, rows, score.astype(np.float64))  # `at` is quick between arrays of one kind
-            self.unseen = rows if len(rows) < 2 else rows[np.concatenate([[True], rows[1:] > rows[:-1]])]
+            score = (beyond / self._scale[channels]).astype(np.float64)
+            np.maximum.at(self.score, rows, score)  # quick between arrays of one kind only
+        if self._plan.unseen != "off" and rows.size:
+            self.unseen = rows[np.concatenate([[True], rows[1:] > rows[:-1]])]
 
     def _reject(self, rows: Rows, channels: Rows, exempt: NDArray[np.bool_] | None) -> None:
         is_exempt = np.zeros(rows.size, bool) if exempt is None else exempt[rows]
