@@ -232,12 +232,12 @@ class Guard:
         self.is_mixed = bool(self.kept.any())
 
     def _forget(self) -> None:
-        """Begin a call after one in which something was done."""
+        """Begin a call after one in which something was done, or which ended in an error."""
         self.tally.clear()
-        if self.is_mixed:
-            self.kept.fill(False)
+        self.kept.fill(False)
+        if self._plan.unseen == "blend":
             self.weight.fill(1.0)
-            self.is_mixed = False
+        self.is_mixed = False
 
     def _answer_without_inputs(self) -> None:
         bad = self._inputs.bad

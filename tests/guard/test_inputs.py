@@ -201,3 +201,10 @@ def test_bad_inputs_of_cells_that_are_switched_off_do_not_matter(tmp_path: Path)
     assert rig.counts == {}
     with refused(Status.RUN, "the static input 'orog'", "in cell 4"):
         rig.step(x=1.0, sftlf=100.0)
+
+
+def test_host_may_go_on_after_a_stop(tmp_path: Path) -> None:
+    rig = echo(tmp_path, {}, emulator={"where": "snw < 10"}, bound=("snw",))
+    with refused(Status.RUN, "is nan in cell 2"):
+        rig.step(x=[1.0, np.nan, 3.0, 4.0], snw=[0.0, 0.0, 20.0, 0.0], y=9.0)
+    assert rig.step(x=5.0, snw=0.0, y=9.0)["y"].tolist() == [5.0] * 4
