@@ -58,6 +58,10 @@ class ColumnEmulator:
     guard: Guard
 
     def __init__(self, file: EmulatorFile, section: EmulatorSection) -> None:
+        if file.manifest.kind != "column":
+            raise CouplerError(
+                Status.MODEL, f"'{file.path}' is of the kind '{file.manifest.kind}'; this version runs columns."
+            )
         self.file = file
         self.manifest: Manifest = file.manifest
         self.every = section.every or file.manifest.every

@@ -79,6 +79,28 @@ class Window(_Strict):
     length: int = Field(ge=1)
 
 
+class Tile(_Strict):
+    """How an emulator that sees a neighbourhood takes a grid: in tiles that overlap.
+
+    `size` counts rows and columns with the `halo`, the pixels on each side that a tile only sees; rows are counted from
+    the first latitude of the grid. With `scale` s the answers are on the grid refined s times in both directions.
+    Answers of overlapping tiles are averaged with Gaussian weights, or cut off at the halo (``core``).
+    """
+
+    size: tuple[int, int]
+    halo: int = Field(ge=0)
+    scale: int = Field(1, ge=1)
+    blend: Literal["gaussian", "core"] = "gaussian"
+
+    @model_validator(mode="after")
+    def _has_a_core(self) -> Tile:
+        if min(self.size) <= 2 * self.halo:
+            raise ValueError(
+                f"a tile of {self.size[0]} x {self.size[1]} pixels has no core inside a halo of {self.halo}"
+            )
+        return self
+
+
 class Distribution(_Strict):
     """How the input channels lay together in the training data, beside the statistics of each.
 
@@ -123,17 +145,23 @@ class Manifest(_Strict):
     `forward(inputs[, static][, state])` returns `outputs` or `(outputs, state)`; an argument exists only when the
     manifest names it. All tensors are float32 with physical units: inputs (N, C), or (N, T, C) with a window, oldest
     sample first; static (N, S); state (N, K); outputs (N, O). Channels follow the order of the entries.
+
+    An emulator of the kind ``tile`` sees N tiles of H rows and W columns: inputs (N, C, H, W) or (N, T, C, H, W),
+    static (N, S, H, W), state (N, K, H, W), outputs (N, O, s H, s W) with the scale s. State and outputs of overlapping
+    tiles are averaged: a state that is a class goes from call to call as the probabilities of the classes.
     """
 
     manifest_version: int = MANIFEST_VERSION
     name: str
     version: str
-    kind: Literal["column"] = "column"
+    kind: Literal["column", "tile"] = "column"
     description: str
     source: str = ""
     license: str = ""
     attribution: str = ""
     every: str
+    tile: Tile | None = None
+    grid: dict[str, Any] | None = Field(None, description="the grid it was made for, as the coupling file has grids")
     window: Window | None = None
     inputs: list[Input] = Field(min_length=1)
     static: list[Variable] = []
@@ -153,6 +181,14 @@ class Manifest(_Strict):
         except CouplerError as error:
             raise ValueError(str(error)) from error
         return value
+
+    @model_validator(mode="after")
+    def _tile_goes_with_its_kind(self) -> Manifest:
+        if (self.kind == "tile") != (self.tile is not None):
+            raise ValueError("an emulator of the kind 'tile' has an entry 'tile', and no other has one")
+        if self.tile is not None and self.tile.scale > 1 and self.budgets:
+            raise ValueError("a budget cannot be closed in answers on a finer grid than the inputs")
+        return self
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Manifest:

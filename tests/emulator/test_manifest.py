@@ -119,7 +119,12 @@ def test_channels_are_counted_by_size() -> None:
         ("inputs.0.size", 0, ["'inputs.0.size'", "1"]),
         ("inputs.0.unit", "K", ["'inputs.0.unit'"]),
         ("window", {"length": 0}, ["'window.length'"]),
-        ("kind", "tile", ["'kind'", "'column'"]),
+        ("kind", "cube", ["'kind'", "'column'", "'tile'"]),
+        ("kind", "tile", ["'tile'", "entry"]),
+        ("tile", {"size": [8, 8], "halo": 2}, ["'tile'", "no other"]),
+        ("tile", {"size": [8, 4], "halo": 2}, ["'tile'", "8 x 4", "halo of 2"]),
+        ("tile", {"size": [8, 8], "halo": 1, "blend": "sharp"}, ["'tile.blend'", "'core'"]),
+        ("tile", {"size": [8, 8], "halo": 1, "scale": 0}, ["'tile.scale'"]),
         ("outputs.0.closure", {"gpp": 1}, ["closure of 'lai'", "'gpp'"]),
         ("outputs.0.closure", {"lai": 1}, ["closure of 'lai'", "'lai'"]),
         ("inputs", [{"name": "tas", "units": "K"}] * 2, ["'inputs'", "twice"]),
@@ -143,6 +148,23 @@ def test_closure_of_a_closure_is_refused() -> None:
     outputs = [field("a", "1"), field("b", "1", closure={"a": 1}), field("c", "1", closure={"b": 1})]
     with refused(Status.MODEL, "closure of 'c'", "'b'"):
         parse(json.dumps({**LAI, "outputs": outputs}), "x.pt")
+
+
+TILE = {"kind": "tile", "tile": {"size": [64, 96], "halo": 8}}
+
+
+def test_tiles_have_the_defaults_and_survive_json() -> None:
+    manifest = parse(json.dumps({**LAI, **TILE, "grid": {"latlon": 0.25, "region": [0, 30, 20, 60]}}), "x.pt")
+    assert manifest.tile is not None
+    assert (manifest.tile.size, manifest.tile.scale, manifest.tile.blend) == ((64, 96), 1, "gaussian")
+    assert parse(manifest.model_dump_json(exclude_none=True), "x.pt") == manifest
+
+
+def test_budget_of_a_finer_grid_is_refused() -> None:
+    finer = {**LAI, **TILE, "budgets": [{"terms": {"lai": 1}, "equals": 1}]}
+    finer["tile"] = {**TILE["tile"], "scale": 2}
+    with refused(Status.MODEL, "budget", "finer"):
+        parse(json.dumps(finer), "x.pt")
 
 
 @pytest.mark.parametrize("version", [2, 0, -1, "1", 1.0, None])
