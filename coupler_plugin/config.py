@@ -8,14 +8,16 @@ editors (`coupler-plugin validate --schema`).
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from coupler_plugin.clock import CALENDARS, Clock, parse_interval
 from coupler_plugin.errors import CouplerError, Status, nearest
@@ -52,6 +54,9 @@ class EmulatorSection(_Section):
     """One emulator of the run."""
 
     model: Path = Field(description="TorchScript file with a manifest, relative to the coupling file")
+    sha256: str | None = Field(
+        None, pattern=r"^[0-9a-f]{64}$", description="hash that the file must have; `inspect` prints it"
+    )
     every: IntervalText | None = Field(None, description="time step of the emulator; default: the manifest's")
     block: int | Literal["exact"] = Field(
         BLOCK,
@@ -150,6 +155,24 @@ class Config(_Section):
     restart: RestartSection | None = None
     driver: DriverSection | None = None
     report: Path | None = Field(None, description="JSON file of times and counts, written at finalize")
+
+    _file: YamlFile | None = PrivateAttr(None)
+
+    @property
+    def text(self) -> str:
+        """The coupling file as it was written; empty for a configuration made in Python."""
+        return self._file.text if self._file else ""
+
+    @contextmanager
+    def blaming(self, *keys: str | int) -> Iterator[None]:
+        """Put the place of a value of the coupling file in front of the errors that it causes."""
+        try:
+            yield
+        except CouplerError as error:
+            if self._file is None:
+                raise
+            place = f"{self._file.place(keys)}: '{_dotted(keys)}'"
+            raise CouplerError(error.status, f"{place}: {error}") from error
 
     @field_validator("calendar")
     @classmethod
@@ -272,26 +295,44 @@ def parse_config(text: str, path: Path) -> Config:
     except ValidationError as error:
         problems = [_sentence(problem, file) for problem in error.errors()]
         raise CouplerError(Status.CONFIG, "\n".join(problems)) from error
+    config._file = file
     for keys, fault in faults(config):
-        raise CouplerError(fault.status, f"{file.place(keys)}: '{_dotted(keys)}': {fault}") from fault
-    return _resolve(config, path.parent)
+        with config.blaming(*keys):
+            raise fault
+    resolved: Config = _resolve(config, config, path.parent)
+    return resolved
 
 
-def _resolve(config: Config, folder: Path) -> Config:
-    """Return the configuration with its paths taken from the folder of the coupling file."""
-    update: dict[str, Any] = {
-        "emulators": [entry.model_copy(update={"model": folder / entry.model}) for entry in config.emulators]
-    }
-    if config.history:
-        update["history"] = config.history.model_copy(update={"file": folder / config.history.file})
-    if config.restart:
-        update["restart"] = config.restart.model_copy(update={"dir": folder / config.restart.dir})
-    if config.driver:
-        forcing = [f.model_copy(update={"files": [folder / file for file in f.files]}) for f in config.driver.forcing]
-        update["driver"] = config.driver.model_copy(update={"forcing": forcing})
-    if config.report:
-        update["report"] = folder / config.report
-    return config.model_copy(update=update)
+def _resolve(value: Any, config: Config, folder: Path, *keys: str | int) -> Any:
+    """Return a part of the configuration with its paths taken from the folder of the coupling file."""
+    if isinstance(value, Path):
+        with config.blaming(*keys):
+            return _inside(value, folder)
+    if isinstance(value, BaseModel):
+        update = {
+            name: _resolve(getattr(value, name), config, folder, *keys, field.alias or name)
+            for name, field in type(value).model_fields.items()
+        }
+        return value.model_copy(update=update)
+    if isinstance(value, list):
+        return [_resolve(entry, config, folder, *keys, index) for index, entry in enumerate(value)]
+    return value
+
+
+def _inside(path: Path, folder: Path) -> Path:
+    """Return a path taken from `folder`; a relative one must stay there or in the working directory.
+
+    What counts is how it is written: a symbolic link in the run directory was put there by whoever set the run up.
+    """
+    home = Path(os.path.normpath(Path.cwd() / folder))
+    whole = Path(os.path.normpath(home / path))
+    if not path.is_absolute() and not (whole.is_relative_to(home) or whole.is_relative_to(Path.cwd())):
+        raise CouplerError(
+            Status.CONFIG,
+            f"the path '{path}' leaves the run directory '{home}'; if that is meant, write it as an absolute path or "
+            "put a link there.",
+        )
+    return folder / path
 
 
 def _sentence(problem: Any, file: YamlFile) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -72,28 +72,36 @@ class Coupler:
         with a status and a sentence, on every rank.
     """
 
+    #: threads that torch has now, set by the coupler that needed them last
+    _threads: ClassVar[int] = 0
+
     def __init__(self, config: str | Path | Config, *, comm: MPI.Comm | None = None, start: str, dt: float) -> None:
         self.comm = comm
         self.timers = Timers()
-        self._text = ""
-        self.config = config if isinstance(config, Config) else self._load(config)
-        torch.set_num_threads(self.config.threads)
+        self.config = config if isinstance(config, Config) else load_config(config, comm)[0]
+        self._settle_threads()
         self.clock = Clock(start, dt, self.config.calendar)
         self.fields = Fields(self.config.fields)
-        self.emulators = [ColumnEmulator(load(section.model, comm), section) for section in self.config.emulators]
+        self.emulators = [self._load(index) for index in range(len(self.config.emulators))]
         self.cells: Cells | None = None
         self._check()
-        self._windows = {emulator.every: Window(Alarm(self.clock, emulator.every)) for emulator in self.emulators}
+        self._windows: dict[str, Window] = {}
+        for index, emulator in enumerate(self.emulators):
+            with self.config.blaming("emulators", index, "every"):
+                self._windows.setdefault(emulator.every, Window(Alarm(self.clock, emulator.every)))
         self._history: History | None = None
         self._history_from = 0
         if self.config.history:
-            self._windows.setdefault(self.config.history.every, Window(Alarm(self.clock, self.config.history.every)))
+            with self.config.blaming("history", "every"):
+                window = Window(Alarm(self.clock, self.config.history.every))
+            self._windows.setdefault(self.config.history.every, window)
             if self.config.history.from_:
                 self._history_from = self.clock.parse(self.config.history.from_)
         self._restart: RestartFiles | None = None
         self._restart_alarm: Alarm | None = None
         if self.config.restart and self.config.restart.every:
-            self._restart_alarm = Alarm(self.clock, self.config.restart.every)
+            with self.config.blaming("restart", "every"):
+                self._restart_alarm = Alarm(self.clock, self.config.restart.every)
         self._alarms = [window.alarm for window in self._windows.values()]
         if self._restart_alarm:
             self._alarms.append(self._restart_alarm)
@@ -158,7 +166,11 @@ class Coupler:
         self._expect("write_restart", self._is_prepared, "take a step before it")
         self._expect("write_restart", self._restart is not None, "the coupling file has no section 'restart:'")
         assert self._restart
-        self._restart.write(self.clock.stamp(self.clock.now), recall(self.clock, self.emulators, self._windows))
+        self._restart.write(self.clock.stamp(self.clock.now), self._recall())
+
+    def _recall(self) -> Memory:
+        memory = recall(self.clock, self.emulators, self._windows)
+        return Memory({**memory.facts, "coupling_file_sha256": self._config_hash()}, memory.arrays)
 
     def has_restart(self) -> bool:
         """Return whether the first step will go on from a restart; a collective call, after `set_cells`."""
@@ -177,9 +189,18 @@ class Coupler:
 
     # --- before the first step ----------------------------------------------------------------------------------
 
-    def _load(self, path: str | Path) -> Config:
-        config, self._text = load_config(path, self.comm)
-        return config
+    def _load(self, index: int) -> ColumnEmulator:
+        """Load an emulator of the coupling file."""
+        section = self.config.emulators[index]
+        with self.config.blaming("emulators", index, "model"):
+            file = load(section.model, self.comm, section.sha256)
+        with self.config.blaming("emulators", index, "outputs" if section.outputs else "model"):
+            return ColumnEmulator(file, section)
+
+    def _settle_threads(self) -> None:
+        """Give torch the threads of this coupler; the number is the process's, and another coupler may have its own."""
+        torch.set_num_threads(self.config.threads)
+        Coupler._threads = self.config.threads
 
     def _expect(self, call: str, condition: bool, remedy: str) -> None:
         if self._is_finalized:
@@ -191,10 +212,11 @@ class Coupler:
         """Check what needs no host: names and units of all that the emulators and the history name."""
         for _, error in faults(self.config):
             raise error
-        producers(self.fields, self.emulators)
-        for emulator in self.emulators:
+        for index, emulator in enumerate(self.emulators):
             for entry in (*emulator.manifest.inputs, *emulator.manifest.static, *emulator.outputs):
-                self.fields.conversion(entry.name, self.fields[entry.name].units, entry.units)
+                with self.config.blaming("emulators", index, "model"):
+                    self.fields.conversion(entry.name, self.fields[entry.name].units, entry.units)
+        producers(self.fields, self.emulators)
 
     def _prepare(self) -> None:
         self._expect("step", self.cells is not None, "call set_cells and bind before the first step")
@@ -275,13 +297,16 @@ class Coupler:
             "source": "; ".join(f"{e.name} {e.manifest.version} ({e.file.path.name})" for e in self.emulators),
             "history": f"written by coupler_plugin {report.versions()['coupler_plugin']}",
             "model_sha256": " ".join(emulator.file.sha256 for emulator in self.emulators),
-            "coupling_file_sha256": sha256(self._text.encode()).hexdigest(),
-            "coupling_file": self._text,
+            "coupling_file_sha256": self._config_hash(),
+            "coupling_file": self.config.text,
         }
         fields = {name: (self.fields[name], mean.source.size) for name, (mean, _) in self._means.items()}
         flags = {name: flag_attributes(name, self.fields[name].standard_name) for name in self._flags}
         resume = self.restarted_from is not None
         self._history = History(path, fields, flags, self.cells, self.clock, provenance, self.comm, resume)
+
+    def _config_hash(self) -> str:
+        return sha256(self.config.text.encode()).hexdigest()
 
     def _restart_files(self, section: RestartSection) -> RestartFiles:
         assert self.cells is not None
@@ -307,20 +332,26 @@ class Coupler:
 
     def _ring(self) -> None:
         now = self.clock.now
-        for scheduled in self._schedule:
-            if scheduled.window.alarm.next <= now:
-                self._run(scheduled)
-        if self._history and self.config.history:
-            window = self._windows[self.config.history.every]
-            if window.alarm.next <= now and window.alarm.last >= self._history_from:
-                self._write_history(window.alarm.last, now)
-        for window in self._windows.values():
-            if window.alarm.next <= now:
-                window.finish()
-        if self._restart_alarm and self._restart_alarm.rings():
-            self._restart_alarm.reset()
+        saves = self._restart_alarm is not None and self._restart_alarm.rings()
+        if Coupler._threads != self.config.threads:
+            self._settle_threads()
+        try:
+            for scheduled in self._schedule:
+                if scheduled.window.alarm.next <= now:
+                    self._run(scheduled)
+            if self._history and self.config.history:
+                window = self._windows[self.config.history.every]
+                if window.alarm.next <= now and window.alarm.last >= self._history_from:
+                    self._write_history(window.alarm.last, now)
+        finally:  # after an error, a host that goes on meets the next alarms at their own times
+            for window in self._windows.values():
+                if window.alarm.next <= now:
+                    window.finish()
+            if saves and self._restart_alarm:
+                self._restart_alarm.reset()
+            self._next_alarm = self._soonest()
+        if saves:
             self.write_restart()
-        self._next_alarm = self._soonest()
 
     def _soonest(self) -> int:
         """Return the next moment at which something is due."""

@@ -29,6 +29,7 @@ class YamlFile:
 
     Attributes
     ----------
+    text : str
     data : object
         Mappings, lists, texts and numbers.
 
@@ -40,6 +41,7 @@ class YamlFile:
 
     def __init__(self, text: str, path: Path) -> None:
         self._path = path
+        self.text = text
         try:
             loader = yaml.SafeLoader(text)
             loader.yaml_implicit_resolvers = _RESOLVERS

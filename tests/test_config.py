@@ -65,6 +65,16 @@ def test_paths_are_relative_to_the_file() -> None:
     assert config.report == Path("run/out/report.json")
 
 
+def test_paths_may_leave_the_folder_of_the_file_for_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = parse_config("emulators: [{model: ../models/x.pt}]", Path("config/coupling.yml"))
+    assert config.emulators[0].model == Path("config/../models/x.pt")
+    with refused(CONFIG, "run directory"):
+        parse_config("emulators: [{model: ../../x.pt}]", Path("config/coupling.yml"))
+
+
 def test_json_schema_names_every_key() -> None:
     schema = json.loads(json.dumps(Config.model_json_schema()))
     assert set(schema["properties"]) >= {"calendar", "emulators", "constants", "fields", "history", "report", "threads"}
@@ -110,7 +120,7 @@ WRONG = {
     "misspelt key": (E + "calender: noleap", CONFIG, ":2:1", ["'calender'", "Did you mean 'calendar'?", "threads"]),
     "misspelt key below": (M + "evry: 1d", CONFIG, ":3:5", ["'evry'", "'emulators.0'", "Did you mean 'every'?"]),
     "key that begins like a type": (E + "interval: 1d", CONFIG, ":2:1", ["'interval'", "Allowed: calendar"]),
-    "the same below": (M + "interval: 1d", CONFIG, ":3:5", ["'interval'", "Allowed: model, every"]),
+    "the same below": (M + "interval: 1d", CONFIG, ":3:5", ["'interval'", "Allowed: model, sha256, every"]),
     "no model": ("emulators:\n  - every: 1d", CONFIG, ":2:5", ["'model'", "'emulators.0'", "missing"]),
     "calendar": (E + "calendar: nolep", CONFIG, ":2:11", ["'nolep'", "360_day", "Did you mean 'noleap'?"]),
     "on_error": (E + "on_error: stop", CONFIG, ":2:11", ["'abort' or 'return'", "'stop'"]),
@@ -123,6 +133,20 @@ WRONG = {
     "block negative": (M + "block: -16", CONFIG, ":3:12", ["multiple of 16", "-16"]),
     "block word": (M + "block: exactly", CONFIG, ":3:12", ["'exact'", "'exactly'"]),
     "block true": (M + "block: true", CONFIG, ":3:12", ["multiple of 16", "True"]),
+    "hash too short": (M + "sha256: 12ab", CONFIG, ":3:13", ["'emulators.0.sha256'", "12ab"]),
+    "model outside": (
+        "emulators: [{model: ../../x.pt}]",
+        CONFIG,
+        ":1:21",
+        ["'../../x.pt'", "run directory", "absolute path"],
+    ),
+    "history outside": ("emulators: []\nhistory: {file: a/../../../h.nc, fields: [lai]}", CONFIG, ":2:17", ["leaves"]),
+    "forcing outside": (
+        "emulators: []\ndriver: {start: 2001-01-01, end: 2001-01-02, forcing: [{files: [a.nc, ../../b.nc]}]}",
+        CONFIG,
+        ":2:71",
+        ["'driver.forcing.0.files.1'", "'../../b.nc'"],
+    ),
     "no outputs": (M + "outputs: []", CONFIG, ":3:5", ["'emulators.0.outputs'", "at least 1"]),
     "history without fields": (E + "history: {file: h.nc}", CONFIG, ":2:10", ["'fields'", "'history'", "missing"]),
     "history of nothing": (E + "history: {file: h.nc, fields: []}", CONFIG, ":2:23", ["'history.fields'", "1"]),

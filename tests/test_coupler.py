@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
+import netCDF4
 import numpy as np
 import pytest
 import torch
@@ -390,8 +393,28 @@ def test_outputs_may_be_left_out(couple: Couple, tmp_path: Path) -> None:
     np.testing.assert_array_equal(reco, 5.0)
 
 
+def test_time_steps_that_are_no_multiple_of_the_hosts_are_refused_with_their_place(
+    couple: Couple, tmp_path: Path
+) -> None:
+    every = {"every": "90min"}
+    with refused(Status.CONFIG, "coupling.yml:3:10: 'emulators.0.every'", "90min", "3600 s"):
+        couple({"model": echo(tmp_path), **every})
+    with refused(Status.CONFIG, "coupling.yml:9:10: 'history.every'", "90min"):
+        couple(echo(tmp_path), history={"file": "h.nc", "fields": ["tas"], **every})
+    with refused(Status.CONFIG, "coupling.yml:6:10: 'restart.every'", "90min"):
+        couple(echo(tmp_path), restart=every)
+
+
+def test_emulator_file_with_another_hash_is_refused_at_start(couple: Couple, tmp_path: Path) -> None:
+    model = echo(tmp_path)
+    asked = {"model": model, "sha256": hashlib.sha256(model.read_bytes()).hexdigest()}
+    assert couple(asked).emulators[0].file.sha256 == asked["sha256"]
+    with refused(Status.MODEL, "coupling.yml:2:10", "its sha256 begins with", "0" * 12):
+        couple({"model": model, "sha256": "0" * 64})
+
+
 def test_output_that_an_emulator_lacks_is_refused(couple: Couple, tmp_path: Path) -> None:
-    with refused(Status.CONFIG, "'carbon'", "'npp'", "gpp, reco, nee"):
+    with refused(Status.CONFIG, "coupling.yml:3:3: 'emulators.0.outputs'", "'carbon'", "'npp'", "gpp, reco, nee"):
         couple({"model": write_carbon(tmp_path / "carbon.pt"), "outputs": ["npp"]})
 
 
@@ -399,12 +422,12 @@ def test_output_that_an_emulator_lacks_is_refused(couple: Couple, tmp_path: Path
 def test_emulator_in_impossible_units_is_refused_at_start(couple: Couple, tmp_path: Path, key: str) -> None:
     entries = {"inputs": field("tas", "K"), "outputs": LAI, key: field("ps", "K")}
     emulator = write(tmp_path / "wrong.pt", Echo(), [entries["inputs"]], [entries["outputs"]])
-    with refused(Status.UNITS, "'K'", "'ps'"):
+    with refused(Status.UNITS, "coupling.yml:2:10: 'emulators.0.model'", "'K'", "'ps'"):
         couple(emulator)
 
 
 def test_emulator_with_an_unknown_field_is_refused_at_start(couple: Couple, tmp_path: Path) -> None:
-    with refused(Status.FIELD, "'tasx'"):
+    with refused(Status.FIELD, "coupling.yml:2:10: 'emulators.0.model'", "'tasx'"):
         couple(write_echo(tmp_path / "wrong.pt", field("tasx", "K"), LAI))
 
 
@@ -603,3 +626,42 @@ def test_memory_stays_flat_over_a_hundred_thousand_steps(couple: Couple, tmp_pat
     for _ in range(100_000):
         coupler.step()
     assert resident_bytes() - before < 256 * 1024
+
+
+# --- after an error -------------------------------------------------------------------------------------------
+
+
+def test_host_that_goes_on_after_an_error_meets_the_next_alarms_at_their_times(couple: Couple, tmp_path: Path) -> None:
+    first = write_echo(tmp_path / "first.pt", field("rsds", "W m-2"), field("snw", "kg m-2"), every="3h")
+    tas_entry = field("tas", "K", statistics={"mean": 5, "std": 1, "min": 1, "max": 9})
+    touchy = write(tmp_path / "touchy.pt", Touchy(), [tas_entry], [LAI], every="3h")
+    history = {"file": "history.nc", "fields": ["lai"], "every": "3h"}
+    coupler = couple([first, touchy], on_error="return", history=history, restart={"every": "3h"})
+    tas, lai = np.full(3, 1.0), np.full(3, -1.0)
+    for name, array in {"tas": tas, "lai": lai, "rsds": np.full(3, 7.0), "snw": np.zeros(3)}.items():
+        coupler.bind(name, array)
+    for hour in range(1, 10):
+        tas[:] = -60.0 if hour == 6 else hour  # what counts is the mean of hours 4 to 6
+        with refused(Status.RUN, "negative input") if hour == 6 else nullcontext():
+            coupler.step()
+        if hour in (3, 6):
+            np.testing.assert_allclose(lai, 2.0)
+    coupler.finalize()
+    np.testing.assert_allclose(lai, 8.0)  # the mean of hours 7 to 9: nothing of the window that failed is left
+    assert [emulator.calls for emulator in coupler.emulators] == [3, 2]
+    with netCDF4.Dataset(tmp_path / "history.nc") as file:
+        np.testing.assert_allclose(file["time_bounds"][:] * 24, [[0, 3], [6, 9]])
+    assert [path.name[-5:] for path in sorted((tmp_path / "restart").glob("rpointer.*"))] == ["10800", "32400"]
+
+
+def test_each_coupler_runs_with_its_own_threads(couple: Couple, tmp_path: Path) -> None:
+    couplers = [couple(echo(tmp_path), threads=threads) for threads in (1, 2)]
+    seen = []
+    for coupler in (couplers[1], couplers[0], couplers[0], couplers[1]):
+        if coupler.clock.steps == 0:
+            coupler.bind("tas", np.zeros(3))
+            coupler.bind("lai", np.zeros(3))
+        coupler.step()
+        seen.append(torch.get_num_threads())
+    torch.set_num_threads(1)
+    assert seen == [2, 1, 1, 2]

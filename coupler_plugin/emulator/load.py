@@ -39,26 +39,40 @@ class EmulatorFile:
     sha256: str
 
 
-def load(path: Path, comm: MPI.Comm | None = None) -> EmulatorFile:
+def load(path: Path, comm: MPI.Comm | None = None, expected: str | None = None) -> EmulatorFile:
     """Read an emulator file on rank 0, hand it to all ranks and load it on each.
+
+    Parameters
+    ----------
+    expected : str, optional
+        The SHA-256 that the file must have; it is compared before anything of the file is read.
 
     Raises
     ------
     CouplerError
-        MODEL on every rank, when the file is missing, no TorchScript archive, or without a manifest.
+        MODEL on every rank, when the file is missing, another than expected, no TorchScript archive, or without a
+        manifest.
     """
     kernels.settle()
-    data = together(comm, lambda: _read(path) if rank_of(comm) == 0 else b"")
+    data = together(comm, lambda: _read(path, expected) if rank_of(comm) == 0 else b"")
     data = broadcast(comm, data)
     with torch.inference_mode():  # parameters made here carry nothing of autograd into a step
         return together(comm, lambda: _load(path, data))
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, expected: str | None) -> bytes:
     try:
-        return path.read_bytes()
+        data = path.read_bytes()
     except OSError as error:
         raise CouplerError(Status.MODEL, f"cannot read the emulator file '{path}': {error.strerror}.") from error
+    found = hashlib.sha256(data).hexdigest()
+    if expected is not None and found != expected:
+        raise CouplerError(
+            Status.MODEL,
+            f"'{path}' is not the emulator file that is asked for: its sha256 begins with {found[:12]}, the one asked "
+            f"for with {expected[:12]}; bring the right file, or write 'sha256: {found}' if the change is meant.",
+        )
+    return data
 
 
 def _load(path: Path, data: bytes) -> EmulatorFile:

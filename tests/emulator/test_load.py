@@ -43,6 +43,14 @@ def test_hash_is_that_of_the_file(tmp_path: Path) -> None:
     assert load(path).sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def test_file_with_another_hash_is_refused_with_both_and_the_remedy(tmp_path: Path) -> None:
+    path = write_affine(tmp_path / "a.pt")
+    found = load(path).sha256
+    assert load(path, expected=found).sha256 == found
+    with refused(Status.MODEL, "a.pt", found[:12], "0123456789ab", f"sha256: {found}"):
+        load(path, expected="0123456789ab" + 52 * "0")
+
+
 def test_module_saved_in_training_is_used_as_trained(tmp_path: Path) -> None:
     manifest = Manifest.model_validate(
         {
