@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: `python -m torchscript_models train|evaluate NAME`."""
+"""The command line: `python -m torchscript_models train|evaluate NAME`, alone or under `torchrun`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,76 +19,131 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from torchscript_models.carbon_flux.recipe import CarbonFluxRecipe
+from torchscript_models import processes
 from torchscript_models.data import DataError, find_data
-from torchscript_models.export import ZOO, describe_anew, export
+from torchscript_models.export import ZOO, describe_anew, export, write_card
 from torchscript_models.fitting import Settings
-from torchscript_models.leaf_area_index.recipe import LeafAreaIndexRecipe
+from torchscript_models.footprint import measured
 from torchscript_models.recipe import EMULATOR, Recipe
+from torchscript_models.watch import Checkpoints, Watch, tracked
 
-RECIPES: dict[str, type[Recipe]] = {recipe.name: recipe for recipe in (LeafAreaIndexRecipe, CarbonFluxRecipe)}
+#: where each emulator's recipe is; in the order in which `all` makes them
+RECIPES = {
+    "leaf_area_index": "torchscript_models.leaf_area_index.recipe:LeafAreaIndexRecipe",
+    "carbon_flux": "torchscript_models.carbon_flux.recipe:CarbonFluxRecipe",
+}
 
-_name = click.argument("name", type=click.Choice([*RECIPES, "all"]))
-_data = click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    help="Folder of the observations (else $COUPLER_PLUGIN_DATA, else ../shared/data).",
-)
-_seed = click.option("--seed", type=int, default=1, show_default=True, help="Of all random numbers.")
-_epochs = click.option("--epochs", type=click.IntRange(min=1), help="At most so many, instead of the recipe's.")
-_zoo = click.option("--zoo", type=click.Path(path_type=Path), default=ZOO, help="Folder of the emulator files.")
+
+def recipe_of(name: str) -> type[Recipe]:
+    """Return the recipe of an emulator."""
+    module, _, attribute = RECIPES[name].partition(":")
+    recipe: type[Recipe] = getattr(import_module(module), attribute)
+    return recipe
+
+
+@dataclass(frozen=True)
+class Options:
+    """What both commands are told.
+
+    Attributes
+    ----------
+    data : Path, optional
+        Folder of the observations.
+    track : str
+        Whose files get the curves of the losses.
+    runs : Path
+        Folder of these files and of the checkpoints.
+    resume : bool
+        Whether the training goes on from its checkpoints.
+    zoo : Path
+        Folder of the emulator files.
+    country : str, optional
+        Where the electricity comes from.
+    """
+
+    data: Path | None
+    seed: int
+    epochs: int | None
+    track: Any
+    runs: Path
+    resume: bool
+    zoo: Path
+    country: str | None
+
+
+def _common(command: Any) -> Any:
+    path = click.Path(path_type=Path)
+    where = "Folder of the observations (else $COUPLER_PLUGIN_DATA, else ../shared/data)."
+    carbon = "Where the electricity comes from, three letters (ISO 3166); default: the world's mean."
+    for option in (
+        click.option("--country", metavar="CODE", help=carbon),
+        click.option("--zoo", type=path, default=ZOO, help="Folder of the emulator files."),
+        click.option("--resume", is_flag=True, help="Go on from the checkpoints of a training that was stopped."),
+        click.option("--runs", type=path, default=Path("runs"), show_default=True, help="For curves and checkpoints."),
+        click.option("--track", type=click.Choice(["tensorboard", "mlflow"]), default="tensorboard", show_default=True),
+        click.option("--epochs", type=click.IntRange(min=1), help="At most so many, instead of the recipe's."),
+        click.option("--seed", type=int, default=1, show_default=True, help="Of all random numbers."),
+        click.option("--data", type=path, help=where),
+        click.argument("name", type=click.Choice([*RECIPES, "all"])),
+    ):
+        command = option(command)
+    return command
 
 
 @click.group()
 def main() -> None:
-    """Train the emulators, and score them on sites that they have not seen."""
+    """Train the emulators, and score them on what they have not seen.
+
+    `torchrun --nproc-per-node 2 -m torchscript_models train NAME` shares a training between processes.
+    """
     torch.set_num_threads(1)
 
 
 @main.command()
-@_name
-@_data
-@_seed
-@_epochs
-@_zoo
-def train(name: str, data: Path | None, seed: int, epochs: int | None, zoo: Path) -> None:
-    """Train NAME on all sites and write zoo/NAME.pt, with the scores of zoo/NAME.json when they are of this recipe."""
+@_common
+def train(name: str, **options: Any) -> None:
+    """Train NAME on all there is and write zoo/NAME.pt, with the scores of zoo/NAME.json if they are of this recipe."""
     if name == "all":
         return _one_by_one()
-    recipe, settings = _chosen(name, data, seed, epochs)
-    with _progress(f"{name}: training", settings.members * settings.epochs) as advance:
-        network = recipe.fit(list(recipe.places.index), settings, advance)
-    scores = _read_scores(zoo / f"{name}.json", settings)
-    zoo.mkdir(parents=True, exist_ok=True)
-    path = zoo / f"{name}.pt"
-    export(network, recipe.manifest(settings, scores), path)
-    click.echo(f"{path} ({path.stat().st_size / 1024:.0f} KiB)")
-    if not scores:
+    chosen = Options(**options)
+    recipe, settings = _chosen(name, chosen)
+    with processes.processes():
+        with measured(chosen.country) as footprint, _watch(f"train_{name}", recipe, settings, chosen) as watch:
+            network = recipe.train(settings, watch)
+        if processes.rank():
+            return None
+    manifest = recipe.manifest(settings, _read_scores(chosen.zoo / f"{name}.json", settings))
+    manifest = manifest.model_copy(update={"training": manifest.training | {"footprint": footprint}})
+    chosen.zoo.mkdir(parents=True, exist_ok=True)
+    path = chosen.zoo / f"{name}.pt"
+    export(network, manifest, path)
+    write_card(manifest, path)
+    click.echo(f"{path} ({path.stat().st_size / 1024:.0f} KiB); {footprint['co2_eq_g']:g} g CO2-equivalent")
+    if not manifest.scores:
         click.echo(f"It carries no scores yet: python -m torchscript_models evaluate {name}")
     return None
 
 
 @main.command()
-@_name
-@_data
-@_seed
-@_epochs
-@_zoo
-def evaluate(name: str, data: Path | None, seed: int, epochs: int | None, zoo: Path) -> None:
-    """Score the recipe of NAME on sites left out of its training; write zoo/NAME.json, and the scores into NAME.pt."""
+@_common
+def evaluate(name: str, **options: Any) -> None:
+    """Score the recipe of NAME on what its training leaves out; write zoo/NAME.json, and the scores into NAME.pt."""
     if name == "all":
         return _one_by_one()
-    recipe, settings = _chosen(name, data, seed, epochs)
-    total = settings.n_folds * settings.members * settings.epochs
-    with _progress(f"{name}: {settings.n_folds} folds of sites", total) as advance:
-        scores = recipe.scores(recipe.cross_validate(settings, advance))
-    zoo.mkdir(parents=True, exist_ok=True)
+    chosen = Options(**options)
+    recipe, settings = _chosen(name, chosen)
+    with processes.processes():
+        with _watch(f"evaluate_{name}", recipe, settings, chosen) as watch:
+            scores = recipe.evaluate(settings, watch)
+        if processes.rank():
+            return None
+    chosen.zoo.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"settings": asdict(settings), "scores": scores}, indent=1)
-    (zoo / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-    path = zoo / f"{name}.pt"
+    (chosen.zoo / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    path = chosen.zoo / f"{name}.pt"
     if path.is_file():
         describe_anew(path, settings, scores)
-    _print_scores(recipe, scores)
+    _print_scores(scores)
     return None
 
 
@@ -104,20 +160,30 @@ def _one_by_one() -> None:
             sys.exit(done.returncode)
 
 
-def _chosen(name: str, data: Path | None, seed: int, epochs: int | None) -> tuple[Recipe, Settings]:
+def _chosen(name: str, options: Options) -> tuple[Recipe, Settings]:
     try:
-        recipe = RECIPES[name](find_data(data))
+        recipe = recipe_of(name)(find_data(options.data))
     except DataError as error:
         raise click.ClickException(str(error)) from error
-    return recipe, replace(recipe.settings, seed=seed, epochs=epochs or recipe.settings.epochs)
+    return recipe, replace(recipe.settings, seed=options.seed, epochs=options.epochs or recipe.settings.epochs)
 
 
 @contextmanager
-def _progress(what: str, total: int) -> Iterator[Any]:
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"))
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda: progress.advance(task)
+def _watch(run: str, recipe: Recipe, settings: Settings, options: Options) -> Iterator[Watch]:
+    """Show progress, draw curves and keep checkpoints; in several processes the first one does."""
+    checkpoints = Checkpoints(options.runs / run / "checkpoints", options.resume)
+    if processes.rank():
+        yield Watch(checkpoints=checkpoints)
+        return
+    is_training = run.startswith("train")
+    total = recipe.epochs_to_train(settings) if is_training else recipe.epochs_to_evaluate(settings)
+    columns = (TextColumn(run.replace("_", " ", 1)), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"))
+    with (
+        tracked(options.track, f"{run}_seed{settings.seed}", asdict(settings), options.runs) as log,
+        Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as progress,
+    ):
+        task = progress.add_task(run, total=total)
+        yield Watch(lambda: progress.advance(task), log, checkpoints)
 
 
 def _read_scores(path: Path, settings: Settings) -> dict[str, Any]:
@@ -128,16 +194,16 @@ def _read_scores(path: Path, settings: Settings) -> dict[str, Any]:
     return dict(written["scores"]) if written["settings"] == asdict(settings) else {}
 
 
-def _print_scores(recipe: Recipe, scores: dict[str, Any]) -> None:
-    columns = ("rmse", "r2", "mae", "bias")
-    table = Table("observations", "target", "method", *columns, "site median rmse", "site median r2")
+def _print_scores(scores: dict[str, Any]) -> None:
     for view, by_target in scores.items():
-        for target in recipe.targets:
-            own = by_target[target]
+        for target, own in by_target.items():
+            if not isinstance(own, dict):
+                continue
+            metrics = [key for key, value in own.items() if isinstance(value, float)]
+            table = Table("method", *metrics, title=f"{view}: {target}")
             for method, values in {EMULATOR: own, **own["baselines"]}.items():
-                medians = (values["site_median"][key] for key in ("rmse", "r2"))
-                table.add_row(view, target, method, *(f"{v:.2f}" for v in (*(values[c] for c in columns), *medians)))
-    Console().print(table)
+                table.add_row(method, *(f"{values[metric]:.3g}" for metric in metrics))
+            Console().print(table)
 
 
 if __name__ == "__main__":

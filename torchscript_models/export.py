@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any, Final
@@ -12,11 +13,12 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from coupler_plugin.emulator import manifest as manifests
 from coupler_plugin.emulator.blocks import sample_arguments
 from torchscript_models.fitting import Settings
+from torchscript_models.model_card import model_card
 
 ZOO: Final = Path(__file__).parent / "zoo"
 TOLERANCE: Final = 1e-5  #: relative difference allowed between the network and its script
@@ -60,30 +62,67 @@ def training_facts(name: str, settings: Settings, tables: str, places: pd.DataFr
 
 
 def export(network: nn.Module, manifest: manifests.Manifest, path: Path) -> None:
-    """Script `network`, check the script against it, and write it with its manifest to `path`.
+    """Write `network` in three forms that agree: TorchScript at `path`, torch.export's, and its weights.
+
+    The file at `path` (NAME.pt) is what the plugin couples. NAME.pt2 is the graph of torch.export, where the network
+    has one; NAME.weights.pt is the state of the network's own class.
 
     Raises
     ------
     ValueError
-        When the script and the network do not agree.
+        When the forms do not agree to a relative difference of 1e-5.
     """
     network.eval()
     for part in network.modules():
         part.__constants__ = []  # torch writes them in the order of a set, another one in each process
     scripted = torch.jit.script(network)
-    arguments = sample_arguments(manifest, 64)
+    arguments = tuple(sample_arguments(manifest, 64))
     with torch.inference_mode():
         expected = network(*arguments)
         for _ in range(3):  # the profiling executor changes its code in the first calls
             found = scripted(*arguments)
-    error = float(((found - expected).abs() / expected.abs().clamp(min=1.0)).max())
-    if not error <= TOLERANCE:
-        raise ValueError(f"The script of '{manifest.name}' departs from the network by {error:.1e} (relative).")
+    _check_agreement(found, expected, f"The script of '{manifest.name}'")
+    graph = exported_graph(network, arguments)
+    if graph is not None:
+        other_rows = tuple(sample_arguments(manifest, 48))
+        with torch.no_grad():
+            _check_agreement(graph.module()(*other_rows), network(*other_rows), f"The graph of '{manifest.name}'")
     memory = io.BytesIO()
     torch.jit.save(scripted, memory)
     memory.seek(0)
     # What was read is written as it was, so that `describe_anew` changes the manifest and nothing else.
     _write(torch.jit.load(memory), manifest, path)
+    torch.save(network.state_dict(), path.with_suffix(".weights.pt"))
+    path.with_suffix(".pt2").unlink(missing_ok=True)
+    if graph is not None:
+        torch.export.save(graph, path.with_suffix(".pt2"))
+
+
+def exported_graph(network: nn.Module, arguments: tuple[Tensor, ...]) -> torch.export.ExportedProgram | None:
+    """Return the graph of torch.export for any number of rows, or None where it cannot follow the network."""
+    rows = torch.export.Dim("rows", min=2)
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an LSTM keeps its weights in a list beside its parameters
+            graph = torch.export.export(network, arguments, dynamic_shapes=tuple({0: rows} for _ in arguments))
+    except Exception as error:  # torch.export raises many kinds for what it cannot trace
+        warnings.warn(f"torch.export does not follow this network: {str(error).strip().splitlines()[0]}", stacklevel=2)
+        return None
+    for node in graph.graph.nodes:
+        node.meta.pop("stack_trace", None)  # it names the files of this machine
+    return graph
+
+
+def _check_agreement(found: Any, expected: Any, what: str) -> None:
+    pairs = zip(found, expected, strict=True) if isinstance(expected, tuple) else [(found, expected)]
+    error = max(float(((a - b).abs() / b.abs().clamp(min=1.0)).max()) for a, b in pairs)
+    if not error <= TOLERANCE:
+        raise ValueError(f"{what} departs from the network by {error:.1e} (relative).")
+
+
+def write_card(manifest: manifests.Manifest, path: Path) -> None:
+    """Write the model card of the emulator file at `path` beside it."""
+    path.with_suffix(".md").write_text(model_card(manifest), encoding="utf-8")
 
 
 def describe_anew(path: Path, settings: Settings, scores: dict[str, Any]) -> None:
@@ -93,7 +132,9 @@ def describe_anew(path: Path, settings: Settings, scores: dict[str, Any]) -> Non
     manifest = manifests.parse(extra[manifests.ENTRY], str(path))
     facts = {key: manifest.training.get(key) for key in ("seed", "epochs", "members")}
     if facts == {"seed": settings.seed, "epochs": settings.epochs, "members": settings.members}:
-        _write(scripted, manifest.model_copy(update={"scores": scores}), path)
+        manifest = manifest.model_copy(update={"scores": scores})
+        _write(scripted, manifest, path)
+        write_card(manifest, path)
 
 
 def _write(module: torch.jit.ScriptModule, manifest: manifests.Manifest, path: Path) -> None:

@@ -1,27 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every emulator's recipe has in common: members fitted to different sites, and leave-sites-out scores.
-
-Two rules hold for all: the sites that stop the training of a member early are not in its training set, and a site is
-only ever scored by networks that saw neither it nor a neighbour of it.
-"""
+"""What the command line asks of every emulator's recipe: train it, score it, describe it."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-import pandas as pd
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from coupler_plugin.emulator.manifest import Manifest
-from torchscript_models import metrics
-from torchscript_models.fitting import Settings, fit_member
-from torchscript_models.splits import check_disjoint, folds
+from torchscript_models.fitting import Settings
+from torchscript_models.watch import Watch
 
 EMULATOR = "emulator"  #: the name of the emulator's own predictions in a table, beside those of the baselines
 
@@ -36,111 +26,35 @@ class Recipe(ABC):
 
     Attributes
     ----------
-    places : DataFrame
-        All sites with observations to train on: lat, lon, igbp.
+    name : str
+        Of the emulator, and of its files.
+    settings : Settings
+        What it is trained with unless the command says otherwise.
     """
 
     name: ClassVar[str]
     settings: ClassVar[Settings]
     targets: ClassVar[tuple[str, ...]]
-    views: ClassVar[tuple[str, ...]] = ("held_out_sites",)  #: the sets of observations that are scored
-
-    places: pd.DataFrame
 
     @abstractmethod
     def __init__(self, data: Path) -> None: ...
 
     @abstractmethod
-    def new_network(self, sites: Sequence[str], members: int) -> nn.Module:
-        """Return an untrained network with `members`, its scaling set from the inputs at `sites`."""
+    def train(self, settings: Settings, watch: Watch) -> nn.Module:
+        """Return the network that goes into the zoo, trained on all that there is to train on."""
 
     @abstractmethod
-    def batches(
-        self, network: nn.Module, sites: Sequence[str], rng: np.random.Generator
-    ) -> Callable[[], Iterable[Any]]:
-        """Return a function that gives the batches of an epoch over `sites`."""
-
-    @abstractmethod
-    def held_out(self, network: nn.Module, sites: Sequence[str], rng: np.random.Generator) -> Any:
-        """Return one batch of all that is known of `sites`, for early stopping."""
-
-    @abstractmethod
-    def loss(self, network: nn.Module, member: nn.Module, batch: Any) -> Tensor:
-        """Return the loss of one member of `network`."""
-
-    @abstractmethod
-    def observed(self, view: str, sites: Sequence[str]) -> pd.DataFrame:
-        """Return the observations of a view: columns site and targets."""
-
-    @abstractmethod
-    def predict(self, network: nn.Module, view: str, sites: Sequence[str]) -> np.ndarray:
-        """Return the network's answers to the rows of `observed`, shape (rows, targets)."""
-
-    @abstractmethod
-    def baselines(self, view: str, train: Sequence[str], sites: Sequence[str]) -> dict[str, np.ndarray]:
-        """Return what simpler methods, fitted to `train`, say on the rows of `observed`."""
+    def evaluate(self, settings: Settings, watch: Watch) -> dict[str, Any]:
+        """Return scores on what the scored networks have not seen: {view: {output: {metric: value, baselines}}}."""
 
     @abstractmethod
     def manifest(self, settings: Settings, scores: dict[str, Any]) -> Manifest:
-        """Return the manifest of a network that was trained on all sites."""
+        """Return the manifest of the network that `train` gives."""
 
-    # ---- training --------------------------------------------------------------------------------------------
+    def epochs_to_train(self, settings: Settings) -> int:
+        """Return how many epochs `train` takes at most."""
+        return settings.members * settings.epochs
 
-    def fit(self, sites: Sequence[str], settings: Settings, advance: Callable[[], None]) -> nn.Module:
-        """Train a network on `sites`; each member holds another fold of them out for early stopping."""
-        torch.manual_seed(settings.seed)
-        network = self.new_network(sites, settings.members)
-        fold = folds(self.places.loc[list(sites)], settings.n_folds, settings.seed)
-        for index, member in enumerate(network.members):
-            held_out = [site for site in sites if fold[site] == index % settings.n_folds]
-            train = [site for site in sites if site not in held_out]
-            check_disjoint(self.places, train, held_out)
-            rng = np.random.default_rng([settings.seed, index])
-            batch_held_out = self.held_out(network, held_out, rng)
-            fit_member(
-                member,
-                self.batches(network, train, rng),
-                lambda batch, member=member: self.loss(network, member, batch),
-                lambda member=member, batch=batch_held_out: self.loss(network, member, batch),
-                settings,
-                advance,
-            )
-        return network.eval()
-
-    # ---- judgement -------------------------------------------------------------------------------------------
-
-    def cross_validate(self, settings: Settings, advance: Callable[[], None]) -> dict[str, pd.DataFrame]:
-        """Predict every site by a network that was trained without it and its neighbours.
-
-        Returns
-        -------
-        dict
-            For each view a table with columns site, the targets, and `target:method` for the emulator and its
-            baselines.
-        """
-        fold = folds(self.places, settings.n_folds, settings.seed)
-        tables: dict[str, list[pd.DataFrame]] = {view: [] for view in self.views}
-        for k in range(settings.n_folds):
-            held_out = list(fold.index[fold == k])
-            train = list(fold.index[fold != k])
-            check_disjoint(self.places, train, held_out)
-            network = self.fit(train, replace(settings, n_folds=settings.n_folds - 1), advance)
-            for view in self.views:
-                table = self.observed(view, held_out)
-                methods = {EMULATOR: self.predict(network, view, held_out)}
-                methods |= self.baselines(view, train, held_out)
-                for method, values in methods.items():
-                    table[[f"{target}:{method}" for target in self.targets]] = values
-                tables[view].append(table)
-        return {view: pd.concat(parts, ignore_index=True) for view, parts in tables.items()}
-
-    def scores(self, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
-        """Return the scores of all views and targets, each beside those of its baselines."""
-        result: dict[str, Any] = {}
-        for view, table in tables.items():
-            methods = dict.fromkeys(column.partition(":")[2] for column in table if ":" in column)
-            result[view] = {"sites": int(table["site"].nunique()), "samples": len(table)}
-            for target in self.targets:
-                by_method = {m: metrics.summary(table, target, f"{target}:{m}") for m in methods}
-                result[view][target] = by_method.pop(EMULATOR) | {"baselines": by_method}
-        return result
+    def epochs_to_evaluate(self, settings: Settings) -> int:
+        """Return how many epochs `evaluate` takes at most."""
+        return settings.n_folds * self.epochs_to_train(settings)

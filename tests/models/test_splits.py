@@ -15,8 +15,9 @@ pytest.importorskip("sklearn", reason="training needs the libraries of the extra
 
 from torchscript_models.carbon_flux.recipe import CarbonFluxRecipe  # noqa: E402
 from torchscript_models.leaf_area_index.recipe import LeafAreaIndexRecipe  # noqa: E402
-from torchscript_models.recipe import Recipe  # noqa: E402
+from torchscript_models.site_recipe import SiteRecipe  # noqa: E402
 from torchscript_models.splits import NEIGHBOURS_KM, check_disjoint, folds, neighbourhoods  # noqa: E402
+from torchscript_models.watch import Watch  # noqa: E402
 
 RECIPES = [CarbonFluxRecipe, LeafAreaIndexRecipe]
 
@@ -77,50 +78,50 @@ def test_a_site_on_both_sides_is_an_error(held_out: list[str]) -> None:
 
 @pytest.mark.parametrize("recipe_type", RECIPES)
 def test_no_model_is_scored_where_it_was_trained(
-    recipe_type: type[Recipe], observations: Path, monkeypatch: pytest.MonkeyPatch
+    recipe_type: type[SiteRecipe], observations: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Record on which sites each network of a cross-validation is trained, stopped early and asked."""
     recipe = recipe_type(observations)
     trained: list[str] = []
     asked: list[str] = []
 
-    def fit(self: Recipe, sites: Sequence[str], *_: Any) -> None:
+    def fit(self: SiteRecipe, sites: Sequence[str], *_: Any) -> None:
         trained[:] = sites
 
-    def predict(self: Recipe, network: None, view: str, sites: Sequence[str]) -> Any:
+    def predict(self: SiteRecipe, network: None, view: str, sites: Sequence[str]) -> Any:
         assert distance_km(recipe.places, trained, sites) >= NEIGHBOURS_KM
         asked.extend(sites)
         return np.zeros((len(self.observed(view, sites)), len(self.targets)))
 
-    def baselines(self: Recipe, view: str, train: Sequence[str], sites: Sequence[str]) -> dict[str, Any]:
+    def baselines(self: SiteRecipe, view: str, train: Sequence[str], sites: Sequence[str]) -> dict[str, Any]:
         assert list(train) == trained
         return {}
 
     for method in (fit, predict, baselines):
         monkeypatch.setattr(recipe_type, method.__name__, method)
-    tables = recipe.cross_validate(recipe.settings, lambda: None)
+    tables = recipe.cross_validate(recipe.settings, Watch())
     assert sorted(asked) == sorted([*recipe.places.index] * len(recipe.views))
     assert set().union(*(table["site"] for table in tables.values())) == set(recipe.places.index)
 
 
 @pytest.mark.parametrize("recipe_type", RECIPES)
 def test_early_stopping_is_judged_by_other_sites(
-    recipe_type: type[Recipe], observations: Path, monkeypatch: pytest.MonkeyPatch
+    recipe_type: type[SiteRecipe], observations: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = recipe_type(observations)
     held_out: list[str] = []
     pairs: list[tuple[list[str], list[str]]] = []
 
-    def hold_out(self: Recipe, network: Any, sites: Sequence[str], rng: Any) -> None:
+    def hold_out(self: SiteRecipe, network: Any, sites: Sequence[str], rng: Any) -> None:
         held_out[:] = sites
 
-    def batches(self: Recipe, network: Any, sites: Sequence[str], rng: Any) -> None:
+    def batches(self: SiteRecipe, network: Any, sites: Sequence[str], rng: Any) -> None:
         pairs.append((list(sites), list(held_out)))
 
     monkeypatch.setattr(recipe_type, "held_out", hold_out)
     monkeypatch.setattr(recipe_type, "batches", batches)
-    monkeypatch.setattr("torchscript_models.recipe.fit_member", lambda *_: [])
-    recipe.fit(list(recipe.places.index), recipe.settings, lambda: None)
+    monkeypatch.setattr("torchscript_models.site_recipe.fit_member", lambda *_, **__: [])
+    recipe.fit(list(recipe.places.index), recipe.settings, Watch())
     assert len(pairs) == recipe.settings.members
     for train, stop in pairs:
         assert distance_km(recipe.places, train, stop) >= NEIGHBOURS_KM

@@ -15,28 +15,29 @@ pytest.importorskip("sklearn", reason="training needs the libraries of the extra
 testing = pytest.importorskip("click.testing", reason="training needs the libraries of the extra 'train'")
 
 from coupler_plugin.emulator.load import load  # noqa: E402
-from torchscript_models.__main__ import RECIPES, main  # noqa: E402
+from torchscript_models.__main__ import RECIPES, main, recipe_of  # noqa: E402
 from torchscript_models.data import ENVIRONMENT, read_monthly_sites, read_towers  # noqa: E402
 from torchscript_models.export import describe_anew, export  # noqa: E402
 from torchscript_models.fitting import fit_member  # noqa: E402
-from torchscript_models.recipe import Recipe  # noqa: E402
+from torchscript_models.site_recipe import SiteRecipe  # noqa: E402
 from torchscript_models.splits import folds  # noqa: E402
+from torchscript_models.watch import Watch  # noqa: E402
 
 NAMES = list(RECIPES)
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def recipe(request: pytest.FixtureRequest, observations: Path) -> Recipe:
-    return RECIPES[request.param](observations)
+def recipe(request: pytest.FixtureRequest, observations: Path) -> SiteRecipe:
+    return recipe_of(request.param)(observations)
 
 
-def some_sites(recipe: Recipe) -> list[str]:
+def some_sites(recipe: SiteRecipe) -> list[str]:
     """Return a quarter of the sites."""
     fold = folds(recipe.places, 4, seed=0)
     return list(fold.index[fold == 0])
 
 
-def test_a_few_epochs_lower_the_loss_on_other_sites(recipe: Recipe) -> None:
+def test_a_few_epochs_lower_the_loss_on_other_sites(recipe: SiteRecipe) -> None:
     torch.manual_seed(0)
     settings = replace(recipe.settings, epochs=2)
     sites = some_sites(recipe)
@@ -49,21 +50,21 @@ def test_a_few_epochs_lower_the_loss_on_other_sites(recipe: Recipe) -> None:
     history = fit_member(
         member,
         recipe.batches(network, train, rng),
-        lambda b: recipe.loss(network, member, b),
-        lambda: recipe.loss(network, member, batch),
+        lambda member, b: recipe.loss(network, member, b),
+        batch,
         settings,
-        lambda: None,
+        Watch(),
     )
     assert min(history[1:]) < 0.9 * history[0]
     with torch.no_grad():
         assert float(recipe.loss(network, member, batch)) == min(history), "the best epoch is the one that is kept"
 
 
-def test_same_seed_gives_the_same_file(recipe: Recipe, tmp_path: Path) -> None:
+def test_same_seed_gives_the_same_file(recipe: SiteRecipe, tmp_path: Path) -> None:
     files = {}
     for attempt, seed in enumerate((3, 3, 4)):
         settings = replace(recipe.settings, epochs=1, members=1, n_folds=2, seed=seed)
-        network = recipe.fit(some_sites(recipe), settings, lambda: None)
+        network = recipe.fit(some_sites(recipe), settings, Watch())
         path = tmp_path / str(attempt) / f"{recipe.name}.pt"
         path.parent.mkdir()
         export(network, recipe.manifest(replace(settings, seed=0), scores={}), path)
@@ -73,7 +74,7 @@ def test_same_seed_gives_the_same_file(recipe: Recipe, tmp_path: Path) -> None:
     assert files[0] != files[2]
 
 
-def test_new_scores_change_the_manifest_and_nothing_else(recipe: Recipe, tmp_path: Path) -> None:
+def test_new_scores_change_the_manifest_and_nothing_else(recipe: SiteRecipe, tmp_path: Path) -> None:
     settings = recipe.settings
     sites = some_sites(recipe)
     scores = {"held_out_sites": {"sites": 3}}
@@ -88,7 +89,7 @@ def test_new_scores_change_the_manifest_and_nothing_else(recipe: Recipe, tmp_pat
     assert (tmp_path / "before" / "x.pt").read_bytes() == (tmp_path / "with" / "x.pt").read_bytes()
 
 
-def test_script_that_departs_from_its_network_is_not_written(recipe: Recipe, tmp_path: Path) -> None:
+def test_script_that_departs_from_its_network_is_not_written(recipe: SiteRecipe, tmp_path: Path) -> None:
     class Different(torch.nn.Module):
         def forward(self, inputs: torch.Tensor) -> torch.Tensor:
             value = inputs[:, -1, :1].expand(-1, 3)

@@ -24,7 +24,7 @@ from torchscript_models.carbon_flux.samples import GOOD, LENGTH, SCORED, TowerSe
 from torchscript_models.export import input_entry, training_facts
 from torchscript_models.fitting import Settings
 from torchscript_models.layers import WaterSupply
-from torchscript_models.recipe import Recipe
+from torchscript_models.site_recipe import SiteRecipe
 from torchscript_models.weather import DAYS, BorrowedWeather, MonthlySequences, daily_means, is_usable
 
 DAILY, MONTHLY = "held_out_sites", "held_out_sites_monthly"
@@ -46,7 +46,7 @@ class Batch:
     monthly: tuple[Tensor, ...]
 
 
-class CarbonFluxRecipe(Recipe):
+class CarbonFluxRecipe(SiteRecipe):
     """Daily gpp, reco and nee from the weather of the last days and the rain of the last year, at any site."""
 
     name = "carbon_flux"
@@ -239,7 +239,7 @@ def _run(network: nn.Module, member: nn.Module, inputs: Tensor, supply: Tensor) 
     """Return one member's fluxes on the scored days, shape (N, SCORED, 3)."""
     x = network.scaling(inputs)
     if member.training:
-        x = x + OFFSET * torch.randn(x.shape[0], 1, x.shape[2])
+        x = x + OFFSET * torch.randn(x.shape[0], 1, x.shape[2], device=x.device)
     return network.fluxes(member(x, SCORED), inputs, supply)
 
 
@@ -254,5 +254,5 @@ def _tensors(arrays: Iterable[np.ndarray]) -> tuple[Tensor, ...]:
 
 def _mean_square(error: Tensor, weights: Tensor) -> Tensor:
     """Return the weighted mean of squared errors (..., 3) in units of each flux's spread."""
-    square = ((error / torch.tensor(SPREAD)) ** 2).mean(dim=-1)
+    square = ((error / torch.tensor(SPREAD, device=error.device)) ** 2).mean(dim=-1)
     return (square * weights).sum() / weights.sum()

@@ -20,7 +20,8 @@ from torchscript_models.export import input_entry, training_facts
 from torchscript_models.fitting import Settings
 from torchscript_models.leaf_area_index.network import BINS, DAYS, N_TREES, TREE_DEPTH, LeafAreaIndex, features
 from torchscript_models.leaf_area_index.samples import MonthlySamples, draw_known_months, forget_the_past
-from torchscript_models.recipe import Recipe
+from torchscript_models.site_recipe import SiteRecipe
+from torchscript_models.watch import Watch
 from torchscript_models.weather import BorrowedWeather, daily_means
 
 BATCH: Final = 128
@@ -39,7 +40,7 @@ class Batch:
     weights: Tensor
 
 
-class LeafAreaIndexRecipe(Recipe):
+class LeafAreaIndexRecipe(SiteRecipe):
     """Leaf area index from twelve months of weather, at any site."""
 
     name = "leaf_area_index"
@@ -90,13 +91,13 @@ class LeafAreaIndexRecipe(Recipe):
         """Return the weighted squared error."""
         x = network.scaling(batch.months)
         if member.training:
-            x = x + OFFSET * torch.randn(x.shape[0], 1, x.shape[2])
+            x = x + OFFSET * torch.randn(x.shape[0], 1, x.shape[2], device=x.device)
         supply = network.water_supply(batch.months.mean(dim=1), batch.known_days).unsqueeze(1)
         return (((member(x) * supply - batch.lai) ** 2) * batch.weights).sum() / batch.weights.sum()
 
-    def fit(self, sites: Sequence[str], settings: Settings, advance: Callable[[], None]) -> nn.Module:
+    def fit(self, sites: Sequence[str], settings: Settings, watch: Watch, name: str = "all") -> nn.Module:
         """Train the LSTMs, then the trees, which need nothing held out."""
-        network = super().fit(sites, settings, advance)
+        network = super().fit(sites, settings, watch, name)
         samples = self._samples(sites)
         rng = np.random.default_rng(settings.seed)
         known = np.concatenate([np.full(len(samples.lai), BINS), rng.integers(1, BINS, len(samples.lai))])

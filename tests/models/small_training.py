@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A training of a second, for tests of what all trainings share; under torchrun it is shared between processes.
+
+python small_training.py FOLDER writes the weights of each process to FOLDER/RANK.pt.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from torchscript_models import processes
+from torchscript_models.fitting import Settings, fit_member
+from torchscript_models.watch import Watch
+
+SETTINGS = Settings(epochs=6, members=1, learning_rate=3e-2, weight_decay=0.0, patience=6)
+ROWS = 64
+
+
+def loss(member: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    x, y = batch
+    return ((member(x) - y) ** 2).mean()
+
+
+def fit(watch: Watch, settings: Settings = SETTINGS, rows: int = ROWS) -> tuple[nn.Module, list[float]]:
+    """Fit a curve; batches are drawn from `rng`, the hidden layer has dropout."""
+    torch.manual_seed(settings.seed)
+    member = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Dropout(0.1), nn.Linear(16, 1))
+    rng = np.random.default_rng(settings.seed)
+    held_out = _sample(np.random.default_rng(99), 256)
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        for _ in range(8):
+            yield _sample(rng, rows)
+
+    return member, fit_member(member, batches, loss, held_out, settings, watch, rng=rng)
+
+
+def _sample(rng: np.random.Generator, rows: int) -> tuple[Tensor, Tensor]:
+    x = rng.normal(size=(rows, 2)).astype(np.float32)
+    return torch.from_numpy(x), torch.from_numpy(np.sin(x[:, :1]) * x[:, 1:])
+
+
+if __name__ == "__main__":
+    with processes.processes():
+        network, history = fit(Watch())
+        torch.save({"weights": network.state_dict(), "history": history}, f"{sys.argv[1]}/{processes.rank()}.pt")
+        Path(sys.argv[1], f"{processes.rank()}.count").write_text(str(processes.count()))
