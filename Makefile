@@ -13,7 +13,7 @@ export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
 export OMPI_MCA_rmaps_base_oversubscribe := 1
 export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
 
-.PHONY: help setup demo test lint bench readme zoo clean
+.PHONY: help setup demo test reproducibility lint bench readme zoo clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 16
@@ -27,6 +27,9 @@ demo: setup ## run the Fortran land model with its emulators: examples/01_global
 test: export OMP_NUM_THREADS := 1
 test: lint ## check the style and run all tests
 	$(python) -m pytest
+
+reproducibility: setup ## compare bits over restarts, ranks and threads, and in a host with traps: a table
+	PYTHONPATH=tests $(python) -m reproducibility.table
 
 lint: setup ## check style and types, and compile without a warning
 	$(python) -m ruff check

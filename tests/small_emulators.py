@@ -88,6 +88,20 @@ class Store(nn.Module):
         return state, state
 
 
+class Gru(nn.Module):
+    """A gated recurrent unit, whose state is that of the network."""
+
+    def __init__(self, n_in: int, hidden: int) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.cell = nn.GRUCell(n_in, hidden)
+        self.head = nn.Linear(hidden, 1)
+
+    def forward(self, x: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        state = self.cell(x / 100.0, state)
+        return self.head(state), state
+
+
 class Product(nn.Module):
     """Outputs are the inputs times the static inputs."""
 

@@ -1,19 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Restarts: two joined runs give the bits of one, on any number of ranks; one that does not fit is refused.
+"""Restarts: what is undone and kept, when they are written, and which are refused.
 
-Tests that the field has names for carry them: ERS (exact restart), ERP (restart on another number of ranks).
+That two joined runs have the bits of one, on any number of ranks, is in tests/reproducibility.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import random
+import json
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,30 +20,10 @@ import yaml
 
 from coupler_plugin import Coupler, Status
 from tests.refusal import refused
+from tests.restart.program import run
 from tests.small_emulators import Store, field, write, write_carbon, write_echo
 
-PROGRAM = Path(__file__).with_name("program.py")
 DAY = 24
-ENVIRONMENT = {
-    **os.environ,
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "OMP_NUM_THREADS": "1",
-}
-
-
-def run(config: Path, first: int, steps: int, demand: int | None = None, ranks: int = 1) -> str:
-    """Run the program and return the hash of its outputs."""
-    words = [sys.executable, str(PROGRAM), str(config), str(first), str(steps)]
-    if demand is not None:
-        words.append(str(demand))
-    if ranks > 1:
-        launcher = shutil.which("mpirun")
-        assert launcher
-        words = [launcher, "--oversubscribe", "-n", str(ranks), *words]
-    done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 @pytest.fixture
@@ -73,32 +49,13 @@ def pointers(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "restart").glob("rpointer.*"))
 
 
-@pytest.mark.parametrize("first", [3 * DAY, 3 * DAY + 7], ids=["at-midnight", "inside-a-window"])
-def test_ers_two_runs_give_the_bits_of_one(tmp_path: Path, carbon: Callable[..., Path], first: int) -> None:
-    whole = run(carbon("whole", "whole.nc", read="never"), 0, 8 * DAY)
-    parts = carbon("parts", "parts.nc")
-    run(parts, 0, first, demand=first)
-    assert run(parts, first, 8 * DAY - first) == whole
-    with xr.open_dataset(tmp_path / "whole.nc") as one, xr.open_dataset(tmp_path / "parts.nc") as two:
-        assert one.equals(two)
-
-
-def test_ers_steps_after_the_restart_are_undone(tmp_path: Path, carbon: Callable[..., Path]) -> None:
+def test_steps_after_the_restart_are_undone(tmp_path: Path, carbon: Callable[..., Path]) -> None:
     whole = run(carbon("whole", "whole.nc", read="never"), 0, 8 * DAY)
     parts = carbon("parts", "parts.nc")
     run(parts, 0, 6 * DAY, demand=3 * DAY)
-    assert run(parts, 3 * DAY, 5 * DAY) == whole
+    assert run(parts, 3 * DAY, 5 * DAY) == whole[3 * DAY :]
     with xr.open_dataset(tmp_path / "whole.nc") as one, xr.open_dataset(tmp_path / "parts.nc") as two:
         assert one.equals(two)
-
-
-@pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 2), (2, 1)])
-def test_erp_restart_on_another_number_of_ranks(carbon: Callable[..., Path], before: int, after: int) -> None:
-    whole = run(carbon("whole", "whole.nc", read="never"), 0, 6 * DAY)
-    parts = carbon("parts", "parts.nc")
-    first = 2 * DAY + 5
-    run(parts, 0, first, demand=first, ranks=before)
-    assert run(parts, first, 6 * DAY - first, ranks=after) == whole
 
 
 def test_recurrent_state_and_inactive_places_survive(tmp_path: Path, couple: Callable[..., Coupler]) -> None:
@@ -232,22 +189,21 @@ def test_folder_that_cannot_be_made_is_an_error(tmp_path: Path, carbon: Callable
         coupler.write_restart()
 
 
-def test_killed_while_writing_leaves_only_restarts_that_are_whole(tmp_path: Path, carbon: Callable[..., Path]) -> None:
-    config = carbon(every="1h", keep=3)
-    chance = random.Random(1)
-    for _ in range(5):
-        shutil.rmtree(tmp_path / "restart", ignore_errors=True)
-        process = subprocess.Popen(
-            [sys.executable, str(PROGRAM), str(config), "0", "100000"], env=ENVIRONMENT, stderr=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + 60
-        while not pointers(tmp_path) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(chance.uniform(0.0, 0.5))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        for pointer in (tmp_path / "restart").glob("rpointer.coupler.*-?????"):
-            name, digest = pointer.read_text().split()
-            content = (tmp_path / "restart" / name).read_bytes()
-            assert hashlib.sha256(content).hexdigest() == digest
-        (tmp_path / "history.nc").unlink(missing_ok=True)
+def test_killed_at_20_moments_leaves_only_restarts_that_read_back_right(
+    tmp_path: Path, carbon: Callable[..., Path]
+) -> None:
+    for name, section in {
+        "whole": {"read": "never"},
+        "writing": {"every": "1h", "keep": 2},
+        "reading": {"read": "required"},
+    }.items():
+        carbon(name, f"{name}.nc", block=256, **section)
+    command = [sys.executable, str(Path(__file__).with_name("killed.py")), str(tmp_path), "20"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
+    seen = json.loads(done.stdout)
+    assert len(seen["left"]) == 20
+    assert all(moment["killed"] for moment in seen["left"])
+    assert sum(moment["while_writing"] for moment in seen["left"]) >= 5
+    for moment in seen["left"]:
+        assert moment["restarts"]  # there was a whole one, and there still is
+        assert all(moment["restarts"].values())

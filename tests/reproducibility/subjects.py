@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must keep its bits: one coupling for each kind of emulator, big enough to use threads and several blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from small_emulators import CarbonLstm, Gru, Mlp, field, write
+
+BLOCK = 128
+TAS = field("tas", "degC", statistics={"mean": 5, "std": 9, "min": -10, "max": 20})
+RSDS = field("rsds", "W m-2", statistics={"mean": 190, "std": 110, "min": 0, "max": 384})
+CARBON = [
+    field("gpp", "g m-2 d-1"),
+    field("reco", "g m-2 d-1"),
+    field("nee", "g m-2 d-1", closure={"reco": 1, "gpp": -1}),
+]
+Sections = dict[str, Any]
+
+
+def column(folder: Path) -> Sections:
+    """A network without a past."""
+    inputs = [TAS, field("hurs", "%"), field("sfcWind", "m s-1")]
+    network = Mlp(3, 1, hidden=320)
+    network.layers[-1].bias.data += 2.0  # a leaf area that can be
+    model = write(folder / "column.pt", network, inputs, [field("lai", "1")])
+    return {"emulators": [{"model": model.name, "block": BLOCK}]}
+
+
+def recurrent(folder: Path) -> Sections:
+    """A network with a state, called every two hours."""
+    state = [{"name": "hidden", "size": 192}]
+    model = write(folder / "recurrent.pt", Gru(2, 192), [TAS, RSDS], [field("mrso", "kg m-2")], state=state)
+    return {"emulators": [{"model": model.name, "block": BLOCK, "every": "2h"}]}
+
+
+def window(folder: Path) -> Sections:
+    """A network that sees the last five means of three hours."""
+    about = {"window": {"length": 5}, "every": "3h"}
+    model = write(folder / "window.pt", CarbonLstm(2, hidden=96), [TAS, RSDS], CARBON, **about)
+    return {"emulators": [{"model": model.name, "block": BLOCK}]}
+
+
+def chain(folder: Path) -> Sections:
+    """An emulator whose answers another one accumulates, beside fields of the host in each way of accumulating."""
+    first = column(folder)["emulators"]
+    ways = ("mean", "sum", "min", "max", "last")
+    inputs = [field("lai", "1"), field("lai", "1", aggregate="max"), *({**RSDS, "aggregate": way} for way in ways)]
+    inputs = [{key: value for key, value in entry.items() if key != "statistics"} for entry in inputs]
+    model = write(folder / "chain.pt", Mlp(7, 1, hidden=320), inputs, [field("snw", "kg m-2")], every="6h")
+    return {"emulators": [*first, {"model": model.name, "block": BLOCK}]}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A coupling: what writes its emulators into a folder and gives the sections of its file, and what it computes."""
+
+    write: Callable[[Path], Sections]
+    computes: tuple[str, ...]
+
+
+#: the rows of the table
+SUBJECTS = {
+    "column": Subject(column, ("lai",)),
+    "recurrent": Subject(recurrent, ("mrso",)),
+    "window": Subject(window, ("gpp", "reco", "nee")),
+    "chain": Subject(chain, ("lai", "snw")),
+}
