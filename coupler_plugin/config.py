@@ -17,7 +17,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+)  # fmt: skip
 
 from coupler_plugin.clock import CALENDARS, Clock, parse_interval
 from coupler_plugin.errors import CouplerError, Status, nearest
@@ -85,13 +94,58 @@ class EmulatorSection(_Section):
         return value
 
 
-class HistorySection(_Section):
-    """The history file: means of fields over `every`."""
+#: what a history holds of an interval: word of the coupling file -> how CF calls it in cell_methods
+METHODS: Final = {"mean": "mean", "min": "minimum", "max": "maximum", "point": "point"}
 
-    file: Path = Field(description="NetCDF file to write, relative to the coupling file")
-    fields: list[str] = Field(min_length=1, description="names of fields that are bound or computed by an emulator")
-    every: IntervalText = Field("1d", description="length of the averaging interval")
+
+class HistorySection(_Section):
+    """A history file: what became of fields in intervals of `every`."""
+
+    file: Path = Field(description="NetCDF file or, with the ending .zarr, Zarr store to write")
+    fields: list[str] = Field(
+        min_length=1,
+        description="fields that are bound or computed by an emulator; their means, or 'tas max', 'tas min', and in "
+        "files of their own 'tas point', the value at the end of the interval",
+    )
+    every: IntervalText = Field("1d", description="length of the interval")
     from_: str | None = Field(None, alias="from", description="time from which intervals are written")
+    grid: bool = Field(False, description="as latitude by longitude, for cells of such a grid; default: as a list")
+
+    @property
+    def entries(self) -> list[tuple[str, str]]:
+        """Name and method of each field."""
+        words = [text.split() for text in self.fields]
+        return [(word[0], word[1] if len(word) > 1 else "mean") for word in words]
+
+    @property
+    def names(self) -> list[str]:
+        """The fields, each once."""
+        return list(dict.fromkeys(name for name, _ in self.entries))
+
+    @field_validator("fields")
+    @classmethod
+    def _methods_are_known(cls, value: list[str]) -> list[str]:
+        for text in value:
+            if len(words := text.split()) not in (1, 2) or (words[1:] and words[1] not in METHODS):
+                raise ValueError(f"'{text}' is not a field, or a field and one of {', '.join(METHODS)}")
+        points = [text.endswith(" point") for text in value]
+        if any(points) and not all(points):
+            raise ValueError("values at a point in time and those of intervals belong in files of their own")
+        return value
+
+
+class ReportSection(_Section):
+    """What a run cost and where its time went, written at finalize."""
+
+    file: Path = Field(description="JSON file, relative to the coupling file")
+    html: Path | None = Field(None, description="page with figures")
+    trace: Path | None = Field(None, description="timeline of one step, in the Chrome trace format")
+    energy: Literal["estimate", "measure"] = Field(
+        "estimate",
+        description="from processor time and the power of a core, or measured by CodeCarbon, which has to be installed",
+    )
+    watts_per_core: float = Field(10.0, gt=0, description="power of a busy core, for the estimate")
+    grams_co2_per_kwh: float = Field(475.0, ge=0, description="of the electricity; default: world mean of 2018")
 
 
 class RestartSection(_Section):
@@ -142,6 +196,25 @@ class DriverSection(_Section):
         return value
 
 
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, dict | HistorySection) else value
+
+
+def _or_one(schema: dict[str, Any]) -> None:
+    """Allow a section where the schema says a list of them."""
+    listed = {key: schema.pop(key) for key in ("type", "items")}
+    schema["anyOf"] = [listed["items"], listed]
+
+
+def _as_section(value: Any) -> Any:
+    return {"file": value} if isinstance(value, str | Path) else value
+
+
+def _or_path(schema: dict[str, Any]) -> None:
+    """Allow the name of a file where the schema says a section."""
+    schema["anyOf"].insert(0, {"type": "string", "format": "path"})
+
+
 class Config(_Section):
     """A coupling file."""
 
@@ -151,10 +224,16 @@ class Config(_Section):
     emulators: list[EmulatorSection] = Field(description="run in this order; may be empty")
     constants: dict[str, str] = Field({}, description="inputs that are one number everywhere, such as co2: 370 ppm")
     fields: list[FieldEntry] = Field([], description="entries that are added to the field dictionary")
-    history: HistorySection | None = None
+    history: Annotated[list[HistorySection], BeforeValidator(_as_list)] = Field(
+        [], description="what is written of the fields: a section, or a list of sections", json_schema_extra=_or_one
+    )
     restart: RestartSection | None = None
     driver: DriverSection | None = None
-    report: Path | None = Field(None, description="JSON file of times and counts, written at finalize")
+    report: Annotated[ReportSection | None, BeforeValidator(_as_section)] = Field(
+        None,
+        description="what the run cost, written at finalize: a JSON file, or a section",
+        json_schema_extra=_or_path,
+    )
 
     _file: YamlFile | None = PrivateAttr(None)
 
@@ -171,6 +250,7 @@ class Config(_Section):
         except CouplerError as error:
             if self._file is None:
                 raise
+            keys = _as_written(keys, self._file)
             place = f"{self._file.place(keys)}: '{_dotted(keys)}'"
             raise CouplerError(error.status, f"{place}: {error}") from error
 
@@ -229,11 +309,13 @@ def faults(config: Config) -> Iterator[tuple[Keys, CouplerError]]:
             checks.append((("emulators", index, "where"), partial(_check_comparison, fields, section.where)))
     for name, text in config.constants.items():
         checks.append((("constants", name), partial(_check_constant, fields, name, text)))
-    if config.history:
-        for index, name in enumerate(config.history.fields):
-            checks.append((("history", "fields", index), partial(fields.__getitem__, name)))
-        if config.history.from_:
-            checks.append((("history", "from"), partial(Clock, config.history.from_, 1.0, config.calendar)))
+    for place, history in enumerate(config.history):
+        for index, (name, _) in enumerate(history.entries):
+            checks.append((("history", place, "fields", index), partial(fields.__getitem__, name)))
+        if history.from_:
+            checks.append((("history", place, "from"), partial(Clock, history.from_, 1.0, config.calendar)))
+        if history.file in [other.file for other in config.history[:place]]:
+            checks.append((("history", place, "file"), partial(_refuse_twice, history.file)))
     if config.driver:
         checks.append((("driver", "start"), partial(Clock, config.driver.start, 1.0, config.calendar)))
         checks.append((("driver", "end"), partial(Clock, config.driver.end, 1.0, config.calendar)))
@@ -242,6 +324,10 @@ def faults(config: Config) -> Iterator[tuple[Keys, CouplerError]]:
             check()
         except CouplerError as error:
             yield keys, error
+
+
+def _refuse_twice(file: Path) -> None:
+    raise CouplerError(Status.CONFIG, f"two histories are written to '{file}'; give each a file of its own.")
 
 
 def _check_comparison(fields: Fields, text: str) -> None:
@@ -337,8 +423,9 @@ def _inside(path: Path, folder: Path) -> Path:
 
 def _sentence(problem: Any, file: YamlFile) -> str:
     """Return one problem of pydantic as: file, line, column, key, the value, what is allowed."""
-    *above, key = problem["loc"]
-    place = file.place(problem["loc"], of_key=problem["type"] == "extra_forbidden")
+    keys = _as_written(problem["loc"], file)
+    *above, key = keys
+    place = file.place(keys, of_key=problem["type"] == "extra_forbidden")
     if problem["type"] == "extra_forbidden":
         allowed = _keys_of(above)
         return (
@@ -347,7 +434,13 @@ def _sentence(problem: Any, file: YamlFile) -> str:
     if problem["type"] == "missing":
         return f"{place}: the key '{key}' {_where(above)} is missing; it has no default."
     message = re.sub(r"^Value error, ", "", problem["msg"]).rstrip(".")
-    return f"{place}: '{_dotted(problem['loc'])}': {message} (value: {problem['input']!r})."
+    return f"{place}: '{_dotted(keys)}': {message} (value: {problem['input']!r})."
+
+
+def _as_written(keys: Keys, file: YamlFile) -> Keys:
+    """Return the way to a value as the user wrote it: one section may stand for a list of one."""
+    is_single = keys[0] == "history" and len(keys) > 1 and isinstance(file.data["history"], dict)
+    return (keys[0], *keys[2:]) if is_single else keys
 
 
 def _dotted(keys: Iterable[str | int]) -> str:

@@ -26,13 +26,13 @@ from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.emulator.load import load
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.exchange import Exchange, Window, producers
-from coupler_plugin.fields import Conversion, Fields
-from coupler_plugin.guard.flags import FlagArray, flag_attributes
+from coupler_plugin.fields import Fields
 from coupler_plugin.guard.surround import Surveyor
-from coupler_plugin.history import History
+from coupler_plugin.history import stamp
 from coupler_plugin.memory import check_fit, recall, restore
 from coupler_plugin.parallel import rank_of, together
 from coupler_plugin.restart import Memory, RestartFiles
+from coupler_plugin.stream import Stream
 from coupler_plugin.timers import Timers
 
 if TYPE_CHECKING:
@@ -89,14 +89,13 @@ class Coupler:
         for index, emulator in enumerate(self.emulators):
             with self.config.blaming("emulators", index, "every"):
                 self._windows.setdefault(emulator.every, Window(Alarm(self.clock, emulator.every)))
-        self._history: History | None = None
-        self._history_from = 0
-        if self.config.history:
-            with self.config.blaming("history", "every"):
-                window = Window(Alarm(self.clock, self.config.history.every))
-            self._windows.setdefault(self.config.history.every, window)
-            if self.config.history.from_:
-                self._history_from = self.clock.parse(self.config.history.from_)
+        #: seconds that records of the histories may wait in memory; more than 0 is for who closes them in any case
+        self.patience = 0.0
+        self._streams: list[Stream] = []
+        for index, section in enumerate(self.config.history):
+            with self.config.blaming("history", index, "every"):
+                window = self._windows.setdefault(section.every, Window(Alarm(self.clock, section.every)))
+            self._streams.append(Stream(section, window, self.fields, self.clock))
         self._restart: RestartFiles | None = None
         self._restart_alarm: Alarm | None = None
         if self.config.restart and self.config.restart.every:
@@ -166,6 +165,8 @@ class Coupler:
         self._expect("write_restart", self._is_prepared, "take a step before it")
         self._expect("write_restart", self._restart is not None, "the coupling file has no section 'restart:'")
         assert self._restart
+        for stream in self._streams:  # a run that goes on from here finds in its histories all that was before
+            together(self.comm, stream.flush)
         self._restart.write(self.clock.stamp(self.clock.now), self._recall())
 
     def _recall(self) -> Memory:
@@ -181,11 +182,17 @@ class Coupler:
         """End the run: close the history file and write the report; a collective call."""
         self._expect("finalize", True, "")
         self._is_finalized = True
-        if self._history:
-            together(self.comm, self._history.close)
+        self.close_history()
         if self.config.report:
-            content = report.summarise(self.comm, self.clock, self.cells, self.emulators, self.timers)
-            report.write(content, self.config.report, self.comm)
+            self.report = report.summarise(self.comm, self.clock, self.cells, self.emulators, self.timers)
+            report.write(self.report, self.config.report.file, self.comm)
+
+    def close_history(self) -> None:
+        """Finish the history files, whatever has happened before; a collective call."""
+        since = perf_counter()
+        for stream in self._streams:
+            together(self.comm, stream.close)
+        self.timers.add("write", since)
 
     # --- before the first step ----------------------------------------------------------------------------------
 
@@ -225,8 +232,9 @@ class Coupler:
         together(self.comm, self._connect)
         if memory:
             restore(memory, self.emulators, self._windows)
-        if self.config.history:
-            self._open_history(self.config.history.file)
+        assert self.cells is not None
+        for stream in self._streams:
+            stream.open(self.cells, self._provenance(), self.comm, self.restarted_from is not None, self.patience)
         self._is_prepared = True
 
     def _prepare_emulators(self) -> None:
@@ -242,8 +250,8 @@ class Coupler:
 
     def _connect(self) -> None:
         """Resolve where every input comes from and every output goes; again after an array was bound anew."""
-        exchange, windows, history = self._exchange, self._windows, self.config.history
-        asked = {self.fields[name].name for name in (history.fields if history else ())}
+        exchange, windows = self._exchange, self._windows
+        asked = {name for stream in self._streams for name in stream.names}
         for emulator in self.emulators:
             asked |= {self.fields[name].name for name in emulator.asks}
         assert self.cells is not None
@@ -253,18 +261,16 @@ class Coupler:
             static = [exchange.reader(emulator, e, "last", windows) for e in emulator.manifest.static]
             receivers = exchange.receivers(emulator, asked)
             emulator.connect(inputs, static, *receivers, surveyor.surround(emulator), surveyor.compare(emulator))
-        self._means: dict[str, tuple[Accumulator, Conversion]] = {}
-        if history:
-            self._means = {
-                self.fields[name].name: exchange.mean(name, windows[history.every]) for name in history.fields
-            }
-        #: the flags of fields in the history
-        self._flags: dict[str, Accumulator] = {}
+        for stream in self._streams:
+            stream.connect(exchange, self.emulators)
         self._schedule = [
             Scheduled(
                 emulator,
                 windows[emulator.every],
-                [*exchange.samples(emulator, windows), *self._connect_flags(emulator)],
+                [
+                    *exchange.samples(emulator, windows),
+                    *(flags for stream in self._streams for flags in stream.flags_of(emulator)),
+                ],
             )
             for emulator in self.emulators
         ]
@@ -277,33 +283,18 @@ class Coupler:
         ]
         self._next_alarm = self._soonest()
 
-    def _connect_flags(self, emulator: ColumnEmulator) -> list[Accumulator]:
-        """Return the accumulators of the flags of those answers of an emulator that are in the history."""
-        computed = producers(self.fields, self.emulators)
-        found = []
-        for place, output in enumerate(emulator.manifest.outputs):
-            name = self.fields[output.name].name
-            if self.config.history and name in self._means and computed.get(name) is emulator:
-                source = FlagArray(emulator.guard.tally, place)
-                window = self._windows[self.config.history.every]
-                self._flags[name] = window.accumulator(f"{name}_flag", "max", source)
-                found.append(self._flags[name])
-        return found
-
-    def _open_history(self, path: Path) -> None:
-        assert self.cells is not None
-        provenance = {
+    def _provenance(self) -> dict[str, str]:
+        """Return what made the files of this run, as their global attributes."""
+        found = report.versions()
+        return {
             "title": "Fields of coupled emulators and of their host",
             "source": "; ".join(f"{e.name} {e.manifest.version} ({e.file.path.name})" for e in self.emulators),
-            "history": f"written by coupler_plugin {report.versions()['coupler_plugin']}",
+            "history": f"{stamp()}: written by coupler_plugin {found['coupler_plugin']}",
+            "versions": ", ".join(f"{name} {version}" for name, version in found.items()),
             "model_sha256": " ".join(emulator.file.sha256 for emulator in self.emulators),
             "coupling_file_sha256": self._config_hash(),
             "coupling_file": self.config.text,
         }
-        fields = {name: (self.fields[name], mean.source.size) for name, (mean, _) in self._means.items()}
-        flags = {name: flag_attributes(name, self.fields[name].standard_name) for name in self._flags}
-        resume = self.restarted_from is not None
-        self._history = History(path, fields, flags, self.cells, self.clock, provenance, self.comm, resume)
 
     def _config_hash(self) -> str:
         return sha256(self.config.text.encode()).hexdigest()
@@ -332,6 +323,8 @@ class Coupler:
 
     def _ring(self) -> None:
         now = self.clock.now
+        if self.timers.events is not None:
+            self.timers.events.clear()
         saves = self._restart_alarm is not None and self._restart_alarm.rings()
         if Coupler._threads != self.config.threads:
             self._settle_threads()
@@ -339,10 +332,11 @@ class Coupler:
             for scheduled in self._schedule:
                 if scheduled.window.alarm.next <= now:
                     self._run(scheduled)
-            if self._history and self.config.history:
-                window = self._windows[self.config.history.every]
-                if window.alarm.next <= now and window.alarm.last >= self._history_from:
-                    self._write_history(window.alarm.last, now)
+            since = perf_counter()
+            for stream in self._streams:
+                if stream.window.alarm.next <= now:
+                    stream.write()
+            self.timers.add("write", since)
         finally:  # after an error, a host that goes on meets the next alarms at their own times
             for window in self._windows.values():
                 if window.alarm.next <= now:
@@ -351,7 +345,9 @@ class Coupler:
                 self._restart_alarm.reset()
             self._next_alarm = self._soonest()
         if saves:
+            since = perf_counter()
             self.write_restart()
+            self.timers.add("write", since)
 
     def _soonest(self) -> int:
         """Return the next moment at which something is due."""
@@ -363,23 +359,14 @@ class Coupler:
             if self.comm is None:
                 scheduled.emulator.run(begin, end, self.timers)
             else:  # a rank that failed alone would leave the others waiting in their next collective call
-                together(self.comm, lambda: scheduled.emulator.run(begin, end, self.timers))
+                done = together(self.comm, lambda: self._run_here(scheduled.emulator, begin, end))
+                self.timers.add("wait", done)
         except CouplerError as error:
             raise CouplerError(error.status, f"at {self.clock.date(self.clock.now)}: {error}") from error
         for accumulator in scheduled.samples:
             accumulator.update()
 
-    def _write_history(self, begin: int, end: int) -> None:
-        assert self._history
-        assert self.cells
-        since = perf_counter()
-        values: dict[str, NDArray[Any]] = {}
-        for name, (mean, conversion) in self._means.items():
-            values[name] = np.empty((self.cells.n, mean.source.size))
-            mean.read(values[name])
-            conversion.apply(values[name], values[name])
-        for name, flag in self._flags.items():
-            values[f"{name}_flag"] = np.empty((self.cells.n, 1))
-            flag.read(values[f"{name}_flag"])
-        self._history.write(begin, end, values)
-        self.timers.add("history", since)
+    def _run_here(self, emulator: ColumnEmulator, begin: int, end: int) -> float:
+        """Run an emulator and return when this rank was done; from then on it waits for the others."""
+        emulator.run(begin, end, self.timers)
+        return perf_counter()

@@ -246,8 +246,15 @@ class Exchange:
                 )
         return held, hosts
 
-    def mean(self, name: str, window: Window) -> tuple[Accumulator, Conversion]:
-        """Return the accumulator of a field's mean over a window, and the conversion to canonical units.
+    def statistic(self, name: str, aggregate: str, window: Window) -> tuple[Accumulator, Conversion]:
+        """Return the accumulator of a field over a window, and the conversion to canonical units.
+
+        Parameters
+        ----------
+        name : str
+        aggregate : str
+            mean, min, max, or last for the value at the window's end.
+        window : Window
 
         Raises
         ------
@@ -263,7 +270,7 @@ class Exchange:
                 "bind it or take it off the list.",
             )
         conversion = self._fields.conversion(entry.name, units, entry.units)
-        return window.accumulator(entry.name, "mean", source), conversion
+        return window.accumulator(entry.name, aggregate, source), conversion
 
     def samples(self, emulator: ColumnEmulator, windows: dict[str, Window]) -> list[Accumulator]:
         """Return the accumulators that average the answers of an emulator; they take a sample when it has run."""

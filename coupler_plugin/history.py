@@ -1,131 +1,187 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The history file: CF NetCDF on the cells, ordered by id, one record per averaging interval.
+"""A history file: CF NetCDF or Zarr, the cells ordered by id or on their grid, one record per interval.
 
-Rank 0 writes, and holds one record at a time. Each record is synced to disk: a host that stops without finalize keeps
-what was written.
+Rank 0 writes. A host that stops without finalize keeps what was written: each record is brought to the disk at once,
+or, where the caller closes the file whatever happens, some seconds of records together, which is many times cheaper.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
 
-import netCDF4
 import numpy as np
+from numpy.typing import NDArray
 
+from coupler_plugin import history_files
 from coupler_plugin.cells import Cells, Values
 from coupler_plugin.clock import Clock
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.fields import FieldEntry
+from coupler_plugin.history_files import Contents, HistoryFile, Variable
 from coupler_plugin.parallel import Gather, broadcast, together
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-_DAY = 86_400_000_000  # microseconds
-_FILL = np.float32(1.0e20)
+_DAY: Final = 86_400_000_000  # microseconds
+_FILL: Final = np.float32(1.0e20)
+_EARTH_RADIUS: Final = 6.371e6  # m
+#: bytes of records that wait in memory at most
+_PENDING: Final = 2**25
+
+
+@dataclass(frozen=True)
+class Column:
+    """A variable of the history: a field, its levels, and how its values come from an interval, as CF says it."""
+
+    name: str
+    entry: FieldEntry
+    levels: int
+    method: str
 
 
 class History:
-    """Writes means of fields over intervals.
+    """Writes fields over intervals.
 
     Parameters
     ----------
     path : Path
-    fields : mapping of name to (FieldEntry, int)
-        The dictionary's entry and the number of levels of each field.
-    flags : mapping of name to attributes
+    columns : sequence of Column
+    flags : mapping of field name to attributes
         Of the fields that have flags, which are written beside them as ``<name>_flag``.
     cells : Cells
     clock : Clock
     provenance : mapping of str to str
         Global attributes: what made the file.
     comm : mpi4py.MPI.Comm or None
+    grid : bool
+        As latitude by longitude instead of as a list of cells.
     resume : bool
         Go on with a file that an earlier part of the run wrote, after the last record that ended by the clock's start.
+    patience : float
+        Seconds that records may wait in memory [s].
 
     Raises
     ------
     CouplerError
-        IO on every rank, when the file cannot be created.
+        IO on every rank, when the file cannot be created; CELLS, when the cells are on no grid.
     """
 
     def __init__(
         self,
         path: Path,
-        fields: Mapping[str, tuple[FieldEntry, int]],
+        columns: Sequence[Column],
         flags: Mapping[str, Mapping[str, Any]],
         cells: Cells,
         clock: Clock,
         provenance: Mapping[str, str],
         comm: MPI.Comm | None,
+        *,
+        grid: bool = False,
         resume: bool = False,
+        patience: float = 0.0,
     ) -> None:
         self._path = path
+        self._columns = columns
+        self._flags = flags
         self._clock = clock
         self._comm = comm
         self._gather = Gather(comm, cells.ids)
-        self.records = 0
+        self._is_instant = all(column.method == "point" for column in columns)
+        self._patience = patience
+        self._pending: list[dict[str, NDArray[Any]]] = []
+        self._written = perf_counter()
+        self._stored = 0  # records in the file
         coordinates = {"lon": cells.lon, "lat": cells.lat} | ({} if cells.area is None else {"cell_area": cells.area})
         gathered = {name: self._gather(values) for name, values in coordinates.items()}
+        self._grid = together(comm, lambda: _Grid(gathered, path) if grid and self._gather.is_root else None)
         self._epoch = clock.start // _DAY
+        names = [*(column.name for column in columns), *(f"{name}_flag" for name in flags)]
+        self._file: HistoryFile | None
         if resume and broadcast(comm, path.exists()):
-            self._file = together(comm, lambda: self._reopen([*fields, *(f"{name}_flag" for name in flags)]))
-            self.records = broadcast(comm, self.records)
+            self._file = together(comm, lambda: self._reopen(names, provenance))
         else:
-            self._file = together(comm, lambda: self._create(fields, flags, gathered, provenance))
+            self._file = together(comm, lambda: self._create(gathered, provenance))
 
     def write(self, begin: int, end: int, values: Mapping[str, Values]) -> None:
-        """Append the means of one interval; a collective call.
+        """Append one interval; a collective call.
 
         Parameters
         ----------
         begin, end : int
             The interval [microseconds since 0001-01-01].
         values : mapping of name to array, shape (n, levels)
-            Means of this rank's cells, in canonical units.
+            Values of this rank's cells, in canonical units.
         """
         # In one message: on many ranks, waiting for each other costs more than the numbers do.
         record = self._gather(np.concatenate(list(values.values()), axis=1))
         columns = np.split(record, np.cumsum([field.shape[1] for field in values.values()])[:-1], axis=1)
         gathered = dict(zip(values, columns, strict=True))
         together(self._comm, lambda: self._append(begin, end, gathered))
-        self.records += 1
+
+    def flush(self) -> None:
+        """Bring the records that wait to the disk; rank 0 has some, the others do nothing."""
+        if self._file is None or not self._pending:
+            return
+        pending, self._pending = self._pending, []
+        try:
+            self._file.append(
+                self._stored, {name: np.stack([record[name] for record in pending]) for name in pending[0]}
+            )
+        except (OSError, RuntimeError) as error:
+            moment = self._clock.date(self._clock.now)
+            raise CouplerError(
+                Status.IO, f"cannot write to the history file '{self._path}' at {moment}: {error}."
+            ) from error
+        self._stored += len(pending)
+        self._written = perf_counter()
 
     def close(self) -> None:
         """Finish the file."""
         if self._file is not None:
+            self.flush()
             self._file.close()
             self._file = None
 
     def _append(self, begin: int, end: int, gathered: Mapping[str, Values]) -> None:
         if self._file is None:
             return
-        try:
-            record = self.records
-            bounds = [begin / _DAY - self._epoch, end / _DAY - self._epoch]
-            self._file["time"][record] = sum(bounds) / 2
-            self._file["time_bounds"][record] = bounds
-            for name, field in gathered.items():
-                variable = self._file[name]
-                values = np.ma.masked_invalid(field)  # such as an answer that has not come yet
-                variable[record] = values if variable.ndim == 3 else values[:, 0]
-            self._file.sync()
-        except (OSError, RuntimeError) as error:
-            raise CouplerError(
-                Status.IO,
-                f"cannot write to the history file '{self._path}' at {self._clock.date(end)}: {error}.",
-            ) from error
+        bounds = np.array([begin / _DAY - self._epoch, end / _DAY - self._epoch])
+        record: dict[str, NDArray[Any]] = {"time": bounds[1] if self._is_instant else bounds.mean()}
+        if not self._is_instant:
+            record["time_bounds"] = bounds
+        for column in self._columns:
+            values = np.where(np.isfinite(gathered[column.name]), gathered[column.name], _FILL).astype(np.float32)
+            record[column.name] = self._laid_out(values if column.levels > 1 else values[:, 0], _FILL)
+        for name in self._flags:
+            flags = gathered[f"{name}_flag"][:, 0].astype(np.int8)
+            record[f"{name}_flag"] = self._laid_out(flags, np.int8(0))
+        self._pending.append(record)
+        waits = len(self._pending) * sum(array.nbytes for array in record.values())
+        if perf_counter() - self._written >= self._patience or waits > _PENDING:
+            self.flush()
 
-    def _reopen(self, fields: Sequence[str]) -> netCDF4.Dataset | None:
+    def _laid_out(self, values: NDArray[Any], fill: Any) -> NDArray[Any]:
+        return values if self._grid is None else self._grid.spread(values, fill)
+
+    # --- creating -----------------------------------------------------------------------------------------------
+
+    def _reopen(self, names: Sequence[str], provenance: Mapping[str, str]) -> HistoryFile | None:
         if not self._gather.is_root:
             return None
         try:
-            file = netCDF4.Dataset(str(self._path), "a")
-            fits = np.array_equal(file["id"][:], self._gather.ids) and all(name in file.variables for name in fields)
-            origin = self._clock.parse(file["time"].units.removeprefix("days since ").split()[0])
-        except (OSError, IndexError, AttributeError) as error:
+            file = history_files.reopen(self._path)
+            ids = file.read("id").reshape(-1)
+            fits = np.array_equal(np.sort(ids[ids > 0]), self._gather.ids) and file.names() >= set(names)
+            ends = file.read("time") if self._is_instant else file.read("time_bounds")[:, 1]
+            origin = self._clock.parse(file.attributes("time")["units"].removeprefix("days since ").split()[0])
+            before = file.attributes().get("history", "")
+        except (OSError, LookupError, AttributeError, ValueError) as error:
             raise CouplerError(
                 Status.IO, f"cannot go on with the history file '{self._path}': {error}; move it away."
             ) from error
@@ -134,73 +190,120 @@ class History:
             raise CouplerError(
                 Status.IO, f"the history file '{self._path}' has other cells or fields than this run; move it away."
             )
+        file.note("history", f"{before}\n{provenance['history']}, from {self._clock.date(self._clock.start)} on")
         self._epoch = origin // _DAY
-        ends = np.asarray(file["time_bounds"][:, 1])
-        self.records = int(np.count_nonzero(ends <= self._clock.start / _DAY - self._epoch + 1e-6))
+        self._stored = int(np.count_nonzero(ends <= self._clock.start / _DAY - self._epoch + 1e-6))
         return file
 
-    def _create(
-        self,
-        fields: Mapping[str, tuple[FieldEntry, int]],
-        flags: Mapping[str, Mapping[str, Any]],
-        coordinates: Mapping[str, Values],
-        provenance: Mapping[str, str],
-    ) -> netCDF4.Dataset | None:
+    def _create(self, coordinates: Mapping[str, Values], provenance: Mapping[str, str]) -> HistoryFile | None:
         if not self._gather.is_root:
             return None
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            file = netCDF4.Dataset(str(self._path), "w")
+            return history_files.create(self._path, self._contents(coordinates, provenance))
+        except ImportError as error:
+            raise CouplerError(
+                Status.IO, f"'{self._path}' needs zarr: pip install 'coupler_plugin[zarr]', or write NetCDF."
+            ) from error
         except OSError as error:
             raise CouplerError(
                 Status.IO, f"cannot create the history file '{self._path}': {error.strerror or error}."
             ) from error
-        file.setncatts({"Conventions": "CF-1.11", **provenance})
-        file.createDimension("time", None)
-        file.createDimension("bounds", 2)
-        file.createDimension("cell", self._gather.ids.size)
-        origin = self._clock.date(self._epoch * _DAY).strftime("%Y-%m-%d")
-        _variable(
-            file, "time", "f8", ("time",), standard_name="time", units=f"days since {origin}",
-            calendar=self._clock.calendar, axis="T", bounds="time_bounds",
+
+    def _contents(self, coordinates: Mapping[str, Values], provenance: Mapping[str, str]) -> Contents:
+        """Return dimensions, variables and attributes of a new file."""
+        grid = self._grid
+        places = ("cell",) if grid is None else ("lat", "lon")
+        sizes = {"bounds": 2} | ({"cell": self._gather.ids.size} if grid is None else grid.sizes)
+        if self._is_instant:
+            del sizes["bounds"]
+        variables = [*self._time(), *(_places(coordinates) if grid is None else grid.variables())]
+        variables.append(
+            Variable("id", "i8", places, {"long_name": "global id of the cell; 0: none"},
+                     self._laid_out(self._gather.ids, 0))
         )  # fmt: skip
-        _variable(file, "time_bounds", "f8", ("time", "bounds"))
-        _variable(file, "id", "i8", ("cell",), long_name="global id of the cell")[:] = self._gather.ids
-        for name, values in coordinates.items():
-            _variable(file, name, "f8", ("cell",), **_COORDINATES[name])[:] = values
-        for name, (entry, levels) in fields.items():
-            dimensions: tuple[str, ...] = ("time", "cell")
-            if levels > 1:
-                level = f"level_{levels}"
-                if level not in file.dimensions:
-                    file.createDimension(level, levels)
-                dimensions += (level,)
-            attributes = {"long_name": entry.long_name, "units": entry.units, "cell_methods": "time: mean"}
-            if entry.standard_name:
-                attributes["standard_name"] = entry.standard_name
-            if entry.positive:
-                attributes["comment"] = f"positive {entry.positive}ward"
-            if "cell_area" in coordinates:
-                attributes["cell_measures"] = "area: cell_area"
-            if name in flags:
-                attributes["ancillary_variables"] = f"{name}_flag"
-            _variable(file, name, "f4", dimensions, coordinates="lon lat", **attributes)
-        for name, about in flags.items():
-            _variable(file, f"{name}_flag", "i1", ("time", "cell"), coordinates="lon lat", **about)
-        return file
+        shared = {"coordinates": "lon lat"} if grid is None else {"grid_mapping": "crs"}
+        if "cell_area" in coordinates:
+            area = self._laid_out(coordinates["cell_area"], 0.0)
+            variables.append(Variable("cell_area", "f8", places, {**_COORDINATES["cell_area"], **shared}, area))
+            shared["cell_measures"] = "area: cell_area"
+        for column in self._columns:
+            dims: tuple[str, ...] = ("time", *places)
+            if column.levels > 1:
+                sizes[f"level_{column.levels}"] = column.levels
+                dims += (f"level_{column.levels}",)
+            about = {**_about(column), **shared}
+            if column.entry.name in self._flags:
+                about["ancillary_variables"] = f"{column.entry.name}_flag"
+            variables.append(Variable(column.name, "f4", dims, about, fill=_FILL))
+        for name, flags in self._flags.items():
+            variables.append(Variable(f"{name}_flag", "i1", ("time", *places), {**flags, **shared}))
+        return Contents(sizes, variables, {"Conventions": "CF-1.11", **provenance})
+
+    def _time(self) -> list[Variable]:
+        origin = self._clock.date(self._epoch * _DAY).strftime("%Y-%m-%d")
+        about = {
+            "standard_name": "time", "long_name": "time", "units": f"days since {origin}",
+            "calendar": self._clock.calendar, "axis": "T",
+        }  # fmt: skip
+        if self._is_instant:
+            return [Variable("time", "f8", ("time",), about)]
+        about["bounds"] = "time_bounds"
+        return [Variable("time", "f8", ("time",), about), Variable("time_bounds", "f8", ("time", "bounds"), {})]
 
 
-_COORDINATES: dict[str, dict[str, str]] = {
+def stamp() -> str:
+    """Return the present time as the attribute `history` has it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _about(column: Column) -> dict[str, Any]:
+    """Return the attributes of a field."""
+    entry = column.entry
+    about = {"long_name": entry.long_name, "units": entry.units, "cell_methods": f"time: {column.method}"}
+    if entry.standard_name:
+        about["standard_name"] = entry.standard_name
+    if entry.positive:
+        about["comment"] = f"positive {entry.positive}ward"
+    return about
+
+
+def _places(coordinates: Mapping[str, Values]) -> list[Variable]:
+    return [Variable(name, "f8", ("cell",), _COORDINATES[name], coordinates[name]) for name in ("lon", "lat")]
+
+
+class _Grid:
+    """Where the cells lie on the grid of their latitudes and longitudes; on rank 0."""
+
+    def __init__(self, coordinates: Mapping[str, Values], path: Path) -> None:
+        self._lat, rows = np.unique(np.round(coordinates["lat"], 6), return_inverse=True)
+        self._lon, columns = np.unique(np.round(coordinates["lon"], 6), return_inverse=True)
+        self._places = rows * self._lon.size + columns
+        self.sizes = {"lat": self._lat.size, "lon": self._lon.size}
+        if np.unique(self._places).size < self._places.size or self._lat.size * self._lon.size > 64 * rows.size:
+            raise CouplerError(
+                Status.CELLS,
+                f"the cells are not those of a grid of latitudes by longitudes, as which '{path}' is to be written; "
+                "leave 'grid: true' out.",
+            )
+
+    def spread(self, values: NDArray[Any], fill: Any) -> NDArray[Any]:
+        """Return values of the cells, shape (cells, ...), on the grid: (lat, lon, ...)."""
+        laid = np.full((self._lat.size * self._lon.size, *values.shape[1:]), fill, values.dtype)
+        laid[self._places] = values
+        return laid.reshape(self._lat.size, self._lon.size, *values.shape[1:])
+
+    def variables(self) -> list[Variable]:
+        """Return the coordinates and the grid mapping."""
+        about = {"grid_mapping_name": "latitude_longitude", "earth_radius": _EARTH_RADIUS}
+        return [
+            Variable("lat", "f8", ("lat",), {**_COORDINATES["lat"], "axis": "Y"}, self._lat),
+            Variable("lon", "f8", ("lon",), {**_COORDINATES["lon"], "axis": "X"}, self._lon),
+            Variable("crs", "i4", (), about, np.array(0, np.int32)),
+        ]
+
+
+_COORDINATES: Final[dict[str, dict[str, str]]] = {
     "lon": {"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east"},
     "lat": {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north"},
     "cell_area": {"standard_name": "cell_area", "long_name": "area of the cell", "units": "m2"},
 }
-
-
-def _variable(file: netCDF4.Dataset, name: str, kind: Any, dimensions: tuple[str, ...], **attributes: Any) -> Any:
-    packing: dict[str, Any] = {"zlib": True, "complevel": 1} if kind in ("f4", "i1") else {}
-    if kind == "f4":
-        packing["fill_value"] = _FILL
-    variable = file.createVariable(name, kind, dimensions, **packing)
-    variable.setncatts(attributes)
-    return variable

@@ -45,14 +45,13 @@ def test_whole_file_is_read() -> None:
     ]
     assert config.constants == {"co2": "369.5 ppm", "ps": "1013 hPa", "sftlf": "100"}
     assert config.fields[0].name == "npp"
-    assert config.history is not None
-    assert (config.history.every, config.history.from_) == ("5d", "2002-02-30")
+    assert [(history.every, history.from_) for history in config.history] == [("5d", "2002-02-30")]
 
 
 def test_smallest_file_has_the_defaults() -> None:
     config = parse_config("emulators: []", FILE)
     assert (config.calendar, config.on_error, config.threads) == ("standard", "abort", 1)
-    assert (config.emulators, config.constants, config.history, config.report) == ([], {}, None, None)
+    assert (config.emulators, config.constants, config.history, config.report) == ([], {}, [], None)
     assert parse_config("emulators: [{model: a.pt}]", FILE).emulators[0].block == 1024
 
 
@@ -60,9 +59,9 @@ def test_paths_are_relative_to_the_file() -> None:
     config = parse_config(WHOLE, FILE)
     assert config.emulators[0].model == Path("run/zoo/leaf_area_index.pt")
     assert config.emulators[1].model == Path("/models/carbon_flux.pt")
-    assert config.history is not None
-    assert config.history.file == Path("run/out/history.nc")
-    assert config.report == Path("run/out/report.json")
+    assert [history.file for history in config.history] == [Path("run/out/history.nc")]
+    assert config.report is not None
+    assert config.report.file == Path("run/out/report.json")
 
 
 def test_paths_may_leave_the_folder_of_the_file_for_the_working_directory(
@@ -78,7 +77,7 @@ def test_paths_may_leave_the_folder_of_the_file_for_the_working_directory(
 def test_json_schema_names_every_key() -> None:
     schema = json.loads(json.dumps(Config.model_json_schema()))
     assert set(schema["properties"]) >= {"calendar", "emulators", "constants", "fields", "history", "report", "threads"}
-    assert set(schema["$defs"]["HistorySection"]["properties"]) == {"file", "fields", "every", "from"}
+    assert set(schema["$defs"]["HistorySection"]["properties"]) == {"file", "fields", "every", "from", "grid"}
     assert schema["additionalProperties"] is False
 
 
@@ -223,7 +222,8 @@ def test_file_and_its_text_are_loaded(tmp_path: Path) -> None:
     (tmp_path / "c.yml").write_text(WHOLE)
     config, text = load_config(str(tmp_path / "c.yml"))
     assert text == WHOLE
-    assert config.report == tmp_path / "out/report.json"
+    assert config.report is not None
+    assert config.report.file == tmp_path / "out/report.json"
 
 
 def test_missing_file_is_refused_with_the_folder_it_was_looked_for_in(tmp_path: Path) -> None:

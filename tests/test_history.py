@@ -37,7 +37,7 @@ def run(couple: Couple, steps: int, every: str = "1d", dt: float = 21_600.0, **m
         tas[:] = 270.0 + step
         coupler.step()
     coupler.finalize()
-    return coupler.config.history.file
+    return coupler.config.history[0].file
 
 
 def opened(path: Path) -> object:
@@ -96,7 +96,7 @@ def test_cells_are_in_the_order_of_their_ids(couple: Couple) -> None:
     coupler.bind("tas", (ids - 273.15).astype(np.float32), "degC")
     coupler.step()
     coupler.finalize()
-    with netCDF4.Dataset(coupler.config.history.file) as file:
+    with netCDF4.Dataset(coupler.config.history[0].file) as file:
         np.testing.assert_array_equal(file["id"][:], [10, 20, 30, 40])
         np.testing.assert_array_equal(file["lon"][:], [20.0, 40.0, 60.0, 80.0])
         np.testing.assert_array_equal(file["lat"][:], [10.0, 20.0, 30.0, 40.0])
@@ -112,7 +112,7 @@ def test_levels_have_their_own_dimension(couple: Couple) -> None:
     coupler.bind("tas", np.zeros(3))
     coupler.step()
     coupler.finalize()
-    with netCDF4.Dataset(coupler.config.history.file) as file:
+    with netCDF4.Dataset(coupler.config.history[0].file) as file:
         assert file["tsl"].dimensions == file["mrso"].dimensions == ("time", "cell", "level_4")
         assert file["tas"].dimensions == ("time", "cell")
         np.testing.assert_array_equal(file["tsl"][0], tsl.T)
@@ -125,7 +125,7 @@ def test_answer_that_has_not_come_yet_is_missing(couple: Couple, tmp_path: Path)
     for _ in range(3):
         coupler.step()
     coupler.finalize()
-    with netCDF4.Dataset(coupler.config.history.file) as file:
+    with netCDF4.Dataset(coupler.config.history[0].file) as file:
         np.testing.assert_array_equal(np.ma.getmaskarray(file["lai"][:])[:, 0], [True, False, False])
         np.testing.assert_array_equal(file["lai"][1:], 5.0)
 
@@ -141,7 +141,7 @@ def test_attributes_are_those_of_cf(couple: Couple, tmp_path: Path) -> None:
     coupler.bind("tas", np.zeros(2))
     coupler.step()
     coupler.finalize()
-    with netCDF4.Dataset(coupler.config.history.file) as file:
+    with netCDF4.Dataset(coupler.config.history[0].file) as file:
         assert file.Conventions.startswith("CF-1.")
         assert file.title
         assert "echo 1.0.0 (echo.pt)" in file.source
@@ -225,3 +225,90 @@ def test_full_disk_is_an_error_that_names_file_and_time(couple: Couple) -> None:
                 coupler.step()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+# --- several files, several methods, two formats ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["nc", "zarr"])
+def test_methods_and_intervals_of_their_own(couple: Couple, ending: str) -> None:
+    histories = [
+        {"file": f"day.{ending}", "fields": ["tas", "tas max", "tas min"]},
+        {"file": f"now.{ending}", "fields": ["tas point"], "every": "12h"},
+    ]
+    coupler = couple([], dt=21_600.0, history=histories)
+    tas = np.zeros(3)
+    coupler.bind("tas", tas)
+    for step in range(8):
+        tas[:] = 270.0 + step
+        coupler.step()
+    coupler.finalize()
+    day, now = (xarray.open_dataset(history.file, decode_times=False) for history in coupler.config.history)
+    np.testing.assert_array_equal(day.tas[:, 0], [271.5, 275.5])
+    np.testing.assert_array_equal(day.tas_max[:, 1], [273.0, 277.0])
+    np.testing.assert_array_equal(day.tas_min[:, 2], [270.0, 274.0])
+    np.testing.assert_array_equal(now.tas[:, 0], [271.0, 273.0, 275.0, 277.0])
+    assert [day[name].cell_methods for name in ("tas", "tas_max", "tas_min")] == [
+        "time: mean",
+        "time: maximum",
+        "time: minimum",
+    ]
+    assert now.tas.cell_methods == "time: point"
+    assert "time_bounds" not in now
+    np.testing.assert_array_equal(now.time, [0.5, 1.0, 1.5, 2.0])
+    np.testing.assert_array_equal(day.time_bounds, [[0.0, 1.0], [1.0, 2.0]])
+
+
+def test_points_and_intervals_do_not_mix(couple: Couple) -> None:
+    with refused(Status.CONFIG, "'history.fields'", "files of their own"):
+        couple([], history={"file": "h.nc", "fields": ["tas", "pr point"]})
+    with refused(Status.CONFIG, "'tas median'", "mean, min, max, point"):
+        couple([], history={"file": "h.nc", "fields": ["tas median"]})
+
+
+def test_mistake_in_a_list_of_histories_names_the_one(couple: Couple) -> None:
+    histories = [{"file": "a.nc", "fields": ["tas"]}, {"file": "a.nc", "fields": ["pr"]}]
+    with refused(Status.CONFIG, "'history.1.file'", "two histories"):
+        couple([], history=histories)
+
+
+def test_cells_of_a_grid_may_be_written_as_one(couple: Couple) -> None:
+    history = {"file": "grid.nc", "fields": ["tas", "tsl"], "every": "1h", "grid": True}
+    coupler = couple([], cells=None, history=history)
+    coupler.set_cells([4, 2, 1], [10.0, 10.0, 0.0], [5.0, -5.0, -5.0], [4.0, 2.0, 1.0])
+    coupler.bind("tas", np.array([274.0, 272.0, 271.0]))
+    coupler.bind("tsl", np.array([[4.0, 2.0, 1.0], [8.0, 4.0, 2.0]]))
+    coupler.step()
+    coupler.finalize()
+    with xarray.open_dataset(coupler.config.history[0].file) as file:
+        assert file.tas.dims == ("time", "lat", "lon")
+        np.testing.assert_array_equal(file.lat, [-5.0, 5.0])
+        np.testing.assert_array_equal(file.id, [[1, 2], [0, 4]])
+        np.testing.assert_array_equal(file.cell_area, [[1.0, 2.0], [0.0, 4.0]])
+        np.testing.assert_array_equal(file.tas[0], [[271.0, 272.0], [np.nan, 274.0]])
+        np.testing.assert_array_equal(file.tsl[0, 1, 1], [4.0, 8.0])
+        assert file.tas.grid_mapping == "crs"
+        assert file.crs.grid_mapping_name == "latitude_longitude"
+
+
+def test_cells_that_are_no_grid_are_refused_as_one(couple: Couple) -> None:
+    coupler = couple([], cells=None, history={"file": "grid.nc", "fields": ["tas"], "grid": True})
+    coupler.set_cells([1, 2], [10.0, 10.0], [5.0, 5.0])
+    coupler.bind("tas", np.zeros(2))
+    with refused(Status.CELLS, "grid.nc", "grid: true"):
+        coupler.step()
+
+
+def test_records_that_may_wait_are_all_there_in_the_end(couple: Couple) -> None:
+    coupler = couple([], dt=21_600.0, history={"file": "history.nc", "fields": ["tas"], "every": "6h"})
+    coupler.patience = 3600.0
+    tas = np.zeros(3)
+    coupler.bind("tas", tas)
+    for step in range(30):
+        tas[:] = step
+        coupler.step()
+    with netCDF4.Dataset(coupler.config.history[0].file) as file:
+        assert file["time"].size == 0
+    coupler.close_history()
+    with netCDF4.Dataset(coupler.config.history[0].file) as file:
+        np.testing.assert_array_equal(file["tas"][:, 0], np.arange(30.0))

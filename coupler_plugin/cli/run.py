@@ -91,8 +91,8 @@ def _print(coupler: Coupler, dry: bool) -> None:
         table.add_row("steps", str(clock.steps))
         table.add_row("seconds in steps", f"{seconds['step']:.2f}")
         table.add_row("seconds in emulators", f"{seconds['infer']:.2f}")
-    if coupler.config.history:
-        table.add_row("history", str(coupler.config.history.file))
+    for history in coupler.config.history:
+        table.add_row("history", str(history.file))
     if coupler.config.report and not dry:
-        table.add_row("report", str(coupler.config.report))
+        table.add_row("report", str(coupler.config.report.file))
     Console().print(table)

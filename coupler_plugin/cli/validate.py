@@ -65,7 +65,7 @@ def _bindings(coupler: Coupler) -> Table:
     """Return where each field comes from or goes to."""
     computed = producers(coupler.fields, coupler.emulators)
     constants = {coupler.fields[name].name: text for name, text in coupler.config.constants.items()}
-    listed = {coupler.fields[name].name for name in (coupler.config.history.fields if coupler.config.history else ())}
+    listed = {coupler.fields[name].name for history in coupler.config.history for name in history.names}
     wanted = [e for emulator in coupler.emulators for e in (*emulator.manifest.inputs, *emulator.manifest.static)]
     watched = [name for emulator in coupler.emulators for name in emulator.asks]
     shadows = [emulator for emulator in coupler.emulators if emulator.is_shadow]

@@ -111,7 +111,7 @@ def _open(coupler: Coupler, section: DriverSection, end: int) -> list[Forcing]:
 def _wanted(coupler: Coupler) -> list[FieldEntry]:
     """Return the fields that the run can use and that no emulator computes."""
     names = [e.name for column in coupler.emulators for e in (*column.manifest.inputs, *column.manifest.static)]
-    names += coupler.config.history.fields if coupler.config.history else []
+    names += [name for history in coupler.config.history for name in history.names]
     computed = producers(coupler.fields, coupler.emulators)
     entries = {coupler.fields[name].name: coupler.fields[name] for name in names}
     return [entry for name, entry in entries.items() if name not in computed]
@@ -144,10 +144,10 @@ def _fill(inputs: Inputs, middle: int, own: NDArray[np.intp]) -> None:
 
 
 def _check_history(config: Config, coupler: Coupler, overwrite: bool) -> None:
-    file = config.history and config.history.file
-    if file and file.exists() and not overwrite and not coupler.has_restart():
+    found = [history.file for history in config.history if history.file.exists()]
+    if found and not overwrite and not coupler.has_restart():
         raise CouplerError(
-            Status.IO, f"the history file '{file}' exists; move it away or allow its replacement with --overwrite."
+            Status.IO, f"the history file '{found[0]}' exists; move it away or allow its replacement with --overwrite."
         )
 
 

@@ -46,6 +46,8 @@ class ColumnEmulator:
         Rows of a column block.
     calls : int
         Calls made so far.
+    seconds : float
+        Spent in the module on this rank.
     section : EmulatorSection
     is_shadow : bool
         Whether the answers are only compared with the host's own values.
@@ -66,6 +68,7 @@ class ColumnEmulator:
         self.manifest: Manifest = file.manifest
         self.every = section.every or file.manifest.every
         self.calls = 0
+        self.seconds = 0.0
         self.block = section.block
         self.section = section
         self.is_shadow = section.mode == "shadow"
@@ -168,8 +171,9 @@ class ColumnEmulator:
         began = perf_counter()
         for entry in self._imports:
             entry.run(begin, end)
-        self.guard.before(begin, end)
         imported = perf_counter()
+        self.guard.before(begin, end)
+        admitted = perf_counter()
         try:
             self._blocks.run()
         except Exception as error:  # torch.jit raises many kinds
@@ -178,14 +182,25 @@ class ColumnEmulator:
             ) from error
         inferred = perf_counter()
         self.guard.after(begin, end)
+        guarded = perf_counter()
         self._export()
         for comparing in self.comparing:
             comparing.run(begin, end, self.guard.kept)
         self.calls += 1
         seconds = timers.seconds
-        seconds["import"] += imported - began
-        seconds["infer"] += inferred - imported
-        seconds["export"] += perf_counter() - inferred
+        exported = perf_counter()
+        seconds["exchange"] += imported - began + exported - guarded
+        seconds["guard"] += admitted - imported + guarded - inferred
+        seconds["infer"] += inferred - admitted
+        self.seconds += inferred - admitted
+        if timers.events is not None:
+            timers.events += (
+                (f"exchange {self.name}", began, imported),
+                (f"guard {self.name}", imported, admitted),
+                (f"infer {self.name}", admitted, inferred),
+                (f"guard {self.name}", inferred, guarded),
+                (f"exchange {self.name}", guarded, exported),
+            )
 
     def _rests(self, switch: Switch, begin: int, end: int) -> bool:
         """Return whether nothing is to be computed; all is then left to the host.

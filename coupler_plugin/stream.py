@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One history of a run: which accumulators its fields come from, and when they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from coupler_plugin.accumulate import Accumulator
+from coupler_plugin.cells import Cells, Values
+from coupler_plugin.clock import Clock
+from coupler_plugin.config import METHODS, HistorySection
+from coupler_plugin.emulator.column import ColumnEmulator
+from coupler_plugin.exchange import Exchange, Window, producers
+from coupler_plugin.fields import Conversion, Fields
+from coupler_plugin.guard.flags import FlagArray, flag_attributes
+from coupler_plugin.history import Column, History
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+#: method of a history -> aggregate of an accumulator
+_AGGREGATES: Final = {"mean": "mean", "min": "min", "max": "max", "point": "last"}
+
+
+class Stream:
+    """A history file and what is written to it.
+
+    Parameters
+    ----------
+    section : HistorySection
+    window : Window
+        Whose alarm it is written on.
+    fields : Fields
+    clock : Clock
+
+    Attributes
+    ----------
+    names : set of str
+        The fields.
+    """
+
+    def __init__(self, section: HistorySection, window: Window, fields: Fields, clock: Clock) -> None:
+        self.section = section
+        self.window = window
+        self.names = {fields[name].name for name in section.names}
+        self._fields = fields
+        self._clock = clock
+        self._from = clock.parse(section.from_) if section.from_ else 0
+        self._history: History | None = None
+
+    def connect(self, exchange: Exchange, emulators: Sequence[ColumnEmulator]) -> None:
+        """Resolve where the fields come from; again after an array was bound anew."""
+        self._sources: dict[str, tuple[Column, Accumulator, Conversion]] = {}
+        for name, method in self.section.entries:
+            entry = self._fields[name]
+            called = entry.name if method in ("mean", "point") else f"{entry.name}_{method}"
+            source, conversion = exchange.statistic(name, _AGGREGATES[method], self.window)
+            self._sources[called] = (Column(called, entry, source.source.size, METHODS[method]), source, conversion)
+        # The most serious flag of an interval counts; a value at a point in time has the flag of its own answer.
+        aggregate = "last" if self.section.entries[0][1] == "point" else "max"
+        computed = producers(self._fields, emulators)
+        #: flags of the answers among the fields, by emulator
+        self._flags: dict[str, tuple[ColumnEmulator, Accumulator]] = {}
+        for emulator in emulators:
+            for place, output in enumerate(emulator.manifest.outputs):
+                name = self._fields[output.name].name
+                if name in self.names and computed.get(name) is emulator:
+                    flags = FlagArray(emulator.guard.tally, place)
+                    self._flags[name] = emulator, self.window.accumulator(f"{name}_flag", aggregate, flags)
+
+    def flags_of(self, emulator: ColumnEmulator) -> list[Accumulator]:
+        """Return the accumulators of the flags of an emulator's answers; they take a sample when it has run."""
+        return [flags for owner, flags in self._flags.values() if owner is emulator]
+
+    def open(
+        self, cells: Cells, provenance: Mapping[str, str], comm: MPI.Comm | None, resume: bool, patience: float
+    ) -> None:
+        """Create the file, or go on with it; a collective call."""
+        self._n = cells.n
+        flags = {name: flag_attributes(name, self._fields[name].standard_name) for name in self._flags}
+        columns = [column for column, _, _ in self._sources.values()]
+        self._history = History(
+            self.section.file, columns, flags, cells, self._clock, provenance, comm,
+            grid=self.section.grid, resume=resume, patience=patience,
+        )  # fmt: skip
+
+    def write(self) -> None:
+        """Write the interval that ends now; a collective call."""
+        assert self._history
+        begin = self.window.alarm.last
+        if begin < self._from:
+            return
+        values: dict[str, Values] = {}
+        for name, (column, source, conversion) in self._sources.items():
+            values[name] = np.empty((self._n, column.levels))
+            source.read(values[name])
+            conversion.apply(values[name], values[name])
+        for name, (_, flags) in self._flags.items():
+            values[f"{name}_flag"] = np.empty((self._n, 1))
+            flags.read(values[f"{name}_flag"])
+        self._history.write(begin, self._clock.now, values)
+
+    def flush(self) -> None:
+        """Bring records that wait in memory to the disk; on rank 0."""
+        if self._history:
+            self._history.flush()
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._history:
+            self._history.close()
