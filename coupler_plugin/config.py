@@ -148,6 +148,19 @@ class ReportSection(_Section):
     grams_co2_per_kwh: float = Field(475.0, ge=0, description="of the electricity; default: world mean of 2018")
 
 
+class RecordSection(_Section):
+    """A cube of what the host gave and got back, to train on and to replay."""
+
+    file: Path = Field(description="NetCDF file or, with the ending .zarr, Zarr store to write")
+    fields: list[str] | None = Field(
+        None, min_length=1, description="fields to record; default: all that emulators take and give"
+    )
+    every: IntervalText = Field("1d", description="length of the interval that a record stands for")
+    from_: str | None = Field(None, alias="from", description="time from which intervals are recorded")
+    cells: list[int] | None = Field(None, min_length=1, description="global ids of the cells; default: all")
+    fraction: float = Field(1.0, gt=0, le=1, description="share of the cells, drawn by their ids, the same in each run")
+
+
 class RestartSection(_Section):
     """Restart files: what the coupler remembers, so that a run in two parts gives the bits of one."""
 
@@ -227,6 +240,7 @@ class Config(_Section):
     history: Annotated[list[HistorySection], BeforeValidator(_as_list)] = Field(
         [], description="what is written of the fields: a section, or a list of sections", json_schema_extra=_or_one
     )
+    record: RecordSection | None = None
     restart: RestartSection | None = None
     driver: DriverSection | None = None
     report: Annotated[ReportSection | None, BeforeValidator(_as_section)] = Field(
@@ -316,6 +330,11 @@ def faults(config: Config) -> Iterator[tuple[Keys, CouplerError]]:
             checks.append((("history", place, "from"), partial(Clock, history.from_, 1.0, config.calendar)))
         if history.file in [other.file for other in config.history[:place]]:
             checks.append((("history", place, "file"), partial(_refuse_twice, history.file)))
+    if config.record:
+        for index, name in enumerate(config.record.fields or ()):
+            checks.append((("record", "fields", index), partial(fields.__getitem__, name)))
+        if config.record.from_:
+            checks.append((("record", "from"), partial(Clock, config.record.from_, 1.0, config.calendar)))
     if config.driver:
         checks.append((("driver", "start"), partial(Clock, config.driver.start, 1.0, config.calendar)))
         checks.append((("driver", "end"), partial(Clock, config.driver.end, 1.0, config.calendar)))

@@ -31,6 +31,7 @@ from coupler_plugin.guard.surround import Surveyor
 from coupler_plugin.history import stamp
 from coupler_plugin.memory import check_fit, recall, restore
 from coupler_plugin.parallel import rank_of, together
+from coupler_plugin.record import Recorder
 from coupler_plugin.restart import Memory, RestartFiles
 from coupler_plugin.stream import Stream
 from coupler_plugin.timers import Timers
@@ -96,6 +97,12 @@ class Coupler:
             with self.config.blaming("history", index, "every"):
                 window = self._windows.setdefault(section.every, Window(Alarm(self.clock, section.every)))
             self._streams.append(Stream(section, window, self.fields, self.clock))
+        self._recorder: Recorder | None = None
+        if self.config.record:
+            with self.config.blaming("record", "every"):
+                every = self.config.record.every
+                window = self._windows.setdefault(every, Window(Alarm(self.clock, every)))
+            self._recorder = Recorder(self.config.record, window, self.fields, self.clock)
         self._restart: RestartFiles | None = None
         self._restart_alarm: Alarm | None = None
         if self.config.restart and self.config.restart.every:
@@ -167,6 +174,8 @@ class Coupler:
         assert self._restart
         for stream in self._streams:  # a run that goes on from here finds in its histories all that was before
             together(self.comm, stream.flush)
+        if self._recorder:
+            self._recorder.flush()
         self._restart.write(self.clock.stamp(self.clock.now), self._recall())
 
     def _recall(self) -> Memory:
@@ -188,10 +197,12 @@ class Coupler:
             report.write(self.report, self.config.report.file, self.comm)
 
     def close_history(self) -> None:
-        """Finish the history files, whatever has happened before; a collective call."""
+        """Finish the files of history and record, whatever has happened before; a collective call."""
         since = perf_counter()
         for stream in self._streams:
             together(self.comm, stream.close)
+        if self._recorder:
+            self._recorder.close()
         self.timers.add("write", since)
 
     # --- before the first step ----------------------------------------------------------------------------------
@@ -235,6 +246,9 @@ class Coupler:
         assert self.cells is not None
         for stream in self._streams:
             stream.open(self.cells, self._provenance(), self.comm, self.restarted_from is not None, self.patience)
+        if self._recorder:
+            provenance = {**self._provenance(), "title": "Recorded fields of a host and its emulators"}
+            self._recorder.open(self.cells, provenance, self.emulators, self.comm, self.restarted_from is not None)
         self._is_prepared = True
 
     def _prepare_emulators(self) -> None:
@@ -254,6 +268,8 @@ class Coupler:
         asked = {name for stream in self._streams for name in stream.names}
         for emulator in self.emulators:
             asked |= {self.fields[name].name for name in emulator.asks}
+        if self._recorder:
+            asked |= self._recorder.asks(self.emulators)
         assert self.cells is not None
         surveyor = Surveyor(self.fields, self.clock, self.cells, exchange, windows)
         for emulator in self.emulators:
@@ -263,6 +279,8 @@ class Coupler:
             emulator.connect(inputs, static, *receivers, surveyor.surround(emulator), surveyor.compare(emulator))
         for stream in self._streams:
             stream.connect(exchange, self.emulators)
+        if self._recorder:
+            self._recorder.connect(exchange, self.emulators, windows)
         self._schedule = [
             Scheduled(
                 emulator,
@@ -336,6 +354,8 @@ class Coupler:
             for stream in self._streams:
                 if stream.window.alarm.next <= now:
                     stream.write()
+            if self._recorder and self._recorder.window.alarm.next <= now:
+                self._recorder.write()
             self.timers.add("write", since)
         finally:  # after an error, a host that goes on meets the next alarms at their own times
             for window in self._windows.values():

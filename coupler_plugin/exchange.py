@@ -272,6 +272,40 @@ class Exchange:
         conversion = self._fields.conversion(entry.name, units, entry.units)
         return window.accumulator(entry.name, aggregate, source), conversion
 
+    def tap(
+        self, name: str, aggregate: str, emulator: ColumnEmulator | None, window: Window, windows: dict[str, Window]
+    ) -> tuple[Reader, str, int] | Constant:
+        """Return how a field is read over a window as it comes from whoever gives it: reader, units, levels.
+
+        Parameters
+        ----------
+        name, aggregate : str
+        emulator : ColumnEmulator or None
+            Who takes the field; None for what the host or an emulator gives to all.
+        window : Window
+            The window that is read.
+        windows : dict of str to Window
+            Of the emulators.
+
+        Raises
+        ------
+        CouplerError
+            FIELD, when nothing gives the field.
+        """
+        entry = self._fields[name]
+        source, units = self._source(entry, emulator, windows)
+        if source is not None:
+            return partial(_read, window.accumulator(entry.name, aggregate, source)), units, source.size
+        if entry.name in self._constants:
+            return self._constants[entry.name]
+        if entry.name in DERIVED:
+            return partial(self._derive, entry.name), DERIVED[entry.name][0], 1
+        raise CouplerError(
+            Status.FIELD,
+            f"the field '{entry.name}' of 'record:' is neither bound by the host nor computed by an emulator; bind it "
+            "or take it off the list.",
+        )
+
     def samples(self, emulator: ColumnEmulator, windows: dict[str, Window]) -> list[Accumulator]:
         """Return the accumulators that average the answers of an emulator; they take a sample when it has run."""
         return [

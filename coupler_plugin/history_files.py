@@ -92,7 +92,7 @@ class _Netcdf:
             file.createDimension(name, size)
         for one in contents.variables:
             is_record = one.dims[:1] == ("time",)
-            is_packed = is_record and len(one.dims) > 1 and one.kind != "f8"
+            is_packed = is_record and len(one.dims) > 1 and one.name != "time_bounds"
             packing: Any = {"zlib": True, "complevel": 1} if is_packed else {}
             chunks = _chunks(one, contents.sizes) if is_record else None
             kind: Any = one.kind

@@ -144,11 +144,11 @@ def _fill(inputs: Inputs, middle: int, own: NDArray[np.intp]) -> None:
 
 
 def _check_history(config: Config, coupler: Coupler, overwrite: bool) -> None:
-    found = [history.file for history in config.history if history.file.exists()]
+    files = [("history", history.file) for history in config.history]
+    files += [("record", config.record.file)] if config.record else []
+    found = [f"{what} file '{file}'" for what, file in files if file.exists()]
     if found and not overwrite and not coupler.has_restart():
-        raise CouplerError(
-            Status.IO, f"the history file '{found[0]}' exists; move it away or allow its replacement with --overwrite."
-        )
+        raise CouplerError(Status.IO, f"the {found[0]} exists; move it away or allow its replacement with --overwrite.")
 
 
 class _Interrupt:

@@ -57,8 +57,9 @@ def prepare(folder: Path) -> Path:
     for model in models:
         model["guard"] = {"input": "off"}  # numbers that differ in every cell, not weather
     history = {"file": "history.nc", "fields": ["nee", "lai", "tas", "snw"], "every": "6h"}
+    record = {"file": "cube.nc", "every": "3h", "fraction": 0.6}
     files = {
-        "coupling.yml": {"emulators": models, "history": history, "report": "report.json"},
+        "coupling.yml": {"emulators": models, "history": history, "record": record, "report": "report.json"},
         "mistakes.yml": {"emulators": models, "history": {**history, "file": "mistakes.nc"}},
         "no_model.yml": {"emulators": [{"model": "nowhere.pt"}]},
         "no_history.yml": {"emulators": models, "history": {**history, "file": "coupling.yml/history.nc"}},

@@ -63,6 +63,18 @@ def test_history_is_the_same_for_every_number_of_ranks(result: Results, ranks: i
 
 
 @pytest.mark.parametrize("ranks", RANKS)
+def test_record_is_the_same_for_every_number_of_ranks(result: Results, ranks: int) -> None:
+    with (
+        netCDF4.Dataset(result(0).folder / "cube.nc") as expected,
+        netCDF4.Dataset(result(ranks).folder / "cube.nc") as found,
+    ):
+        assert found.variables.keys() == expected.variables.keys()
+        assert 0.3 * CELLS < found.dimensions["cell"].size < 0.9 * CELLS
+        for name, variable in expected.variables.items():
+            np.testing.assert_array_equal(found[name][:], variable[:], err_msg=name)
+
+
+@pytest.mark.parametrize("ranks", RANKS)
 def test_report_counts_over_all_ranks(result: Results, ranks: int) -> None:
     report = json.loads((result(ranks).folder / "report.json").read_text())
     assert (report["ranks"], report["cells"], report["steps"]) == (ranks, CELLS, 30)
