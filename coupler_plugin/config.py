@@ -52,6 +52,12 @@ def _interval(text: str) -> str:
     return text
 
 
+def _fixed(value: str) -> str:
+    if parse_interval(value).months:
+        raise ValueError("a month or a year has no fixed length; write it in s, min, h or d")
+    return value
+
+
 IntervalText = Annotated[str, AfterValidator(_interval)]
 
 
@@ -201,12 +207,7 @@ class DriverSection(_Section):
     forcing: list[ForcingSection] = Field(min_length=1)
     mask: MaskSection | None = None
 
-    @field_validator("dt")
-    @classmethod
-    def _dt_is_fixed(cls, value: str) -> str:
-        if parse_interval(value).months:
-            raise ValueError("a step has a fixed length; write it in s, min, h or d")
-        return value
+    _dt_is_fixed = field_validator("dt")(_fixed)
 
 
 def _as_list(value: Any) -> Any:
@@ -234,6 +235,7 @@ class Config(_Section):
     calendar: str = Field("standard", description=f"CF calendar: {', '.join(CALENDARS)}")
     on_error: Literal["abort", "return"] = Field("abort", description="stop the whole job, or leave it to the host")
     threads: int = Field(1, ge=1, description="threads that the emulators of one rank use")
+    timeout: IntervalText = Field("10min", description="longest wait for other ranks in collective calls")
     emulators: list[EmulatorSection] = Field(description="run in this order; may be empty")
     constants: dict[str, str] = Field({}, description="inputs that are one number everywhere, such as co2: 370 ppm")
     fields: list[FieldEntry] = Field([], description="entries that are added to the field dictionary")
@@ -267,6 +269,8 @@ class Config(_Section):
             keys = _as_written(keys, self._file)
             place = f"{self._file.place(keys)}: '{_dotted(keys)}'"
             raise CouplerError(error.status, f"{place}: {error}") from error
+
+    _timeout_is_fixed = field_validator("timeout")(_fixed)
 
     @field_validator("calendar")
     @classmethod

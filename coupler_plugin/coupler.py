@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from coupler_plugin import report
+from coupler_plugin import meeting, report
 from coupler_plugin.accumulate import Accumulator
 from coupler_plugin.cells import Cells, HostArray
-from coupler_plugin.clock import Alarm, Clock
+from coupler_plugin.clock import Alarm, Clock, parse_interval
 from coupler_plugin.config import Config, RestartSection, faults, load_config, parse_constant
 from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.emulator.load import load
@@ -29,6 +29,7 @@ from coupler_plugin.exchange import Exchange, Window, producers
 from coupler_plugin.fields import Fields
 from coupler_plugin.guard.surround import Surveyor
 from coupler_plugin.history import stamp
+from coupler_plugin.meeting import meet
 from coupler_plugin.memory import check_fit, recall, restore
 from coupler_plugin.parallel import rank_of, together
 from coupler_plugin.record import Recorder
@@ -78,6 +79,7 @@ class Coupler:
 
     def __init__(self, config: str | Path | Config, *, comm: MPI.Comm | None = None, start: str, dt: float) -> None:
         self.comm = comm
+        meet(comm, "init", meeting.PATIENCE)
         self.timers = Timers()
         self.config = config if isinstance(config, Config) else load_config(config, comm)[0]
         self._settle_threads()
@@ -128,6 +130,7 @@ class Coupler:
             Areas [m2].
         """
         self._expect("set_cells", self.cells is None, "the cells are set already and stay for the run")
+        self._meet("set_cells")
         self.cells = together(self.comm, lambda: Cells(ids, lon, lat, area)).check_owned_once(self.comm)
         named = [(self.fields[name], text) for name, text in self.config.constants.items()]
         constants = {entry.name: parse_constant(entry, text) for entry, text in named}
@@ -172,6 +175,7 @@ class Coupler:
         self._expect("write_restart", self._is_prepared, "take a step before it")
         self._expect("write_restart", self._restart is not None, "the coupling file has no section 'restart:'")
         assert self._restart
+        self._meet("write_restart")
         for stream in self._streams:  # a run that goes on from here finds in its histories all that was before
             together(self.comm, stream.flush)
         if self._recorder:
@@ -190,6 +194,7 @@ class Coupler:
     def finalize(self) -> None:
         """End the run: close the history file and write the report; a collective call."""
         self._expect("finalize", True, "")
+        self._meet("finalize")
         self._is_finalized = True
         self.close_history()
         if self.config.report:
@@ -215,6 +220,14 @@ class Coupler:
         with self.config.blaming("emulators", index, "outputs" if section.outputs else "model"):
             return ColumnEmulator(file, section)
 
+    def _meet(self, call: str) -> None:
+        """Wait for all ranks; when they do not come, this coupler is at its end: ranks are at different calls."""
+        try:
+            meet(self.comm, call, parse_interval(self.config.timeout).micro / 1e6)
+        except CouplerError:
+            self._is_finalized = True
+            raise
+
     def _settle_threads(self) -> None:
         """Give torch the threads of this coupler; the number is the process's, and another coupler may have its own."""
         torch.set_num_threads(self.config.threads)
@@ -238,6 +251,7 @@ class Coupler:
 
     def _prepare(self) -> None:
         self._expect("step", self.cells is not None, "call set_cells and bind before the first step")
+        self._meet("the first step")
         together(self.comm, self._prepare_emulators)
         memory = self._read_restart(self.config.restart) if self.config.restart else None
         together(self.comm, self._connect)

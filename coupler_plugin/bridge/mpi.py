@@ -16,7 +16,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coupler_plugin import meeting
 from coupler_plugin.errors import CouplerError, Status
+from coupler_plugin.meeting import await_request
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -63,7 +65,8 @@ def communicator(handle: int) -> MPI.Comm:
         raise _error(
             f"the communicator {handle} that the host gave names nothing; give a communicator such as MPI_COMM_WORLD"
         )
-    duplicate = comm.Dup()
+    duplicate, request = comm.Idup()  # a collective call: a rank that stays away is named
+    await_request(comm, request, "init", meeting.PATIENCE)
     duplicate.Set_errhandler(MPI.ERRORS_RETURN)
     return duplicate
 
