@@ -38,6 +38,16 @@ class CouplerError(Exception):
         self.status = status
 
 
+def explain(error: BaseException, otherwise: Status = Status.INTERNAL) -> tuple[Status, str]:
+    """Return the status and the sentence of any exception; `otherwise` is the status of one that nobody expected."""
+    if isinstance(error, CouplerError):
+        return error.status, str(error)
+    if isinstance(error, MemoryError):
+        what = str(error).rstrip(".") or "an array does not fit"
+        return Status.RUN, f"this process has no memory left: {what}; give it more, or fewer cells to each rank."
+    return otherwise, f"{type(error).__name__}: {error}"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the sentence ``" Did you mean 'x'?"`` for the known name closest to `name`, or nothing if none is."""
     match = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)

@@ -24,6 +24,7 @@ from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.fields import FieldEntry
 from coupler_plugin.history_files import Contents, HistoryFile, Variable
 from coupler_plugin.parallel import Gather, broadcast, together
+from coupler_plugin.storage import cannot_write
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -135,18 +136,23 @@ class History:
             )
         except (OSError, RuntimeError) as error:
             moment = self._clock.date(self._clock.now)
-            raise CouplerError(
-                Status.IO, f"cannot write to the history file '{self._path}' at {moment}: {error}."
-            ) from error
+            remedy = f"its first {self._stored} records, of before {moment}, are whole"
+            raise cannot_write("history file", self._path, error, remedy) from error
         self._stored += len(pending)
         self._written = perf_counter()
 
     def close(self) -> None:
         """Finish the file."""
-        if self._file is not None:
+        if self._file is None:
+            return
+        try:
             self.flush()
-            self._file.close()
-            self._file = None
+        finally:
+            file, self._file = self._file, None
+            try:
+                file.close()
+            except (OSError, RuntimeError) as error:
+                raise cannot_write("history file", self._path, error) from error
 
     def _append(self, begin: int, end: int, gathered: Mapping[str, Values]) -> None:
         if self._file is None:
@@ -204,10 +210,8 @@ class History:
             raise CouplerError(
                 Status.IO, f"'{self._path}' needs zarr: pip install 'coupler_plugin[zarr]', or write NetCDF."
             ) from error
-        except OSError as error:
-            raise CouplerError(
-                Status.IO, f"cannot create the history file '{self._path}': {error.strerror or error}."
-            ) from error
+        except (OSError, RuntimeError) as error:
+            raise cannot_write("history file", self._path, error) from error
 
     def _contents(self, coordinates: Mapping[str, Values], provenance: Mapping[str, str]) -> Contents:
         """Return dimensions, variables and attributes of a new file."""

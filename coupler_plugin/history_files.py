@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -87,6 +88,18 @@ class _Netcdf:
     @classmethod
     def create(cls, path: Path, contents: Contents) -> _Netcdf:
         file = netCDF4.Dataset(str(path), "w")
+        try:
+            cls._define(file, contents)
+            file.sync()
+        except (OSError, RuntimeError):  # such as a full disk
+            with suppress(OSError, RuntimeError):
+                file.close()
+            path.unlink(missing_ok=True)
+            raise
+        return cls(file)
+
+    @staticmethod
+    def _define(file: netCDF4.Dataset, contents: Contents) -> None:
         file.setncatts(contents.attributes)
         for name, size in {"time": None, **contents.sizes}.items():
             file.createDimension(name, size)
@@ -100,7 +113,6 @@ class _Netcdf:
             made.setncatts(one.attributes)
             if one.values is not None:
                 made[...] = one.values
-        return cls(file)
 
     @classmethod
     def reopen(cls, path: Path) -> _Netcdf:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from coupler_plugin.errors import CouplerError, Status
+from coupler_plugin.errors import CouplerError, Status, explain
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -78,8 +78,8 @@ def _any(comm: MPI.Comm, condition: bool) -> bool:
 def _describe(error: Exception | None) -> Any:
     if error is None:
         return None
-    status = error.status if isinstance(error, CouplerError) else Status.INTERNAL
-    return int(status), str(error)
+    status, sentence = explain(error)
+    return int(status), sentence
 
 
 class Gather:

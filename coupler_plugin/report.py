@@ -15,9 +15,9 @@ import torch
 from coupler_plugin.cells import Cells
 from coupler_plugin.clock import Clock
 from coupler_plugin.emulator.column import ColumnEmulator
-from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.guard import shadow
 from coupler_plugin.parallel import Gather, allgather, rank_of, size_of, together
+from coupler_plugin.storage import cannot_write, write_text
 from coupler_plugin.timers import Timers
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ def write(report: Mapping[str, Any], path: Path, comm: MPI.Comm | None) -> None:
             return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            write_text(path, json.dumps(report, indent=1) + "\n")
         except OSError as error:
-            raise CouplerError(Status.IO, f"cannot write the report '{path}': {error.strerror}.") from error
+            raise cannot_write("report", path, error) from error
 
     together(comm, on_root)

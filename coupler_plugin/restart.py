@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from coupler_plugin.cells import Cells
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.parallel import Gather, broadcast, together
+from coupler_plugin.storage import cannot_write, sync, write_text
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -89,14 +90,19 @@ class RestartFiles:
         """
         path = self._folder / f"{self._name}.r.{stamp}.nc"
         temporary = path.with_suffix(".nc.tmp")
-        file = together(self._comm, lambda: self._create(temporary, memory))
+        together(self._comm, lambda: self._make_folder(path))
+        file: netCDF4.Dataset | None = None
         try:
+            file = together(self._comm, lambda: self._create(temporary, path))
+            together(self._comm, lambda: self._define(file, memory, path))
             for name, array in memory.arrays.items():
-                self._write_array(file, name, array)
+                self._write_array(file, name, array, path)
             together(self._comm, lambda: self._complete(file, temporary, path, stamp))
-        except CouplerError:
-            if file is not None:
-                file.close()
+        except BaseException:
+            if file is not None and file.isopen():
+                with suppress(OSError, RuntimeError):
+                    file.close()
+            if self._gather.is_root:
                 temporary.unlink(missing_ok=True)
             raise
 
@@ -134,12 +140,21 @@ class RestartFiles:
 
     # --- writing ------------------------------------------------------------------------------------------------
 
-    def _create(self, path: Path, memory: Memory) -> netCDF4.Dataset | None:
+    def _make_folder(self, path: Path) -> None:
+        if self._gather.is_root:
+            with _writing(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+
+    def _create(self, temporary: Path, path: Path) -> netCDF4.Dataset | None:
         if not self._gather.is_root:
             return None
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = netCDF4.Dataset(str(path), "w")
+        with _writing(path):
+            return netCDF4.Dataset(str(temporary), "w")
+
+    def _define(self, file: netCDF4.Dataset | None, memory: Memory, path: Path) -> None:
+        if file is None:
+            return
+        with _writing(path):
             file.setncatts({"title": "Restart of a coupler", "facts": json.dumps(memory.facts)})
             file.createDimension("cell", self._gather.ids.size)
             file.createVariable("id", "i8", ("cell",))[:] = self._gather.ids
@@ -149,11 +164,8 @@ class RestartFiles:
                     if dimension not in file.dimensions:
                         file.createDimension(dimension, size)
                 file.createVariable(name, array.dtype, ("cell", *sizes), fill_value=False)
-        except OSError as error:
-            raise self._cannot_write(path, error) from error
-        return file
 
-    def _write_array(self, file: netCDF4.Dataset | None, name: str, array: NDArray[Any]) -> None:
+    def _write_array(self, file: netCDF4.Dataset | None, name: str, array: NDArray[Any], path: Path) -> None:
         """Bring an array to rank 0 and write it; a window comes one sample at a time."""
         parts: Iterable[Any] = range(array.shape[1]) if array.ndim == 3 else (slice(None),)
         for part in parts:
@@ -162,33 +174,25 @@ class RestartFiles:
             def put(values: NDArray[Any] = values, part: Any = part) -> None:
                 if file is None:
                     return
-                try:
+                with _writing(path):
                     if array.ndim == 3:
                         file[name][:, part] = values
                     else:
                         file[name][:] = values
-                except (OSError, RuntimeError) as error:
-                    raise self._cannot_write(Path(file.filepath()), error) from error
 
             together(self._comm, put)
 
     def _complete(self, file: netCDF4.Dataset | None, temporary: Path, path: Path, stamp: str) -> None:
         if file is None:
             return
-        try:
+        with _writing(path):
             file.close()
             digest = _sha256(temporary)
-            _sync(temporary)
+            sync(temporary)
             temporary.replace(path)
-            pointer = self._pointer(stamp)
-            draft = pointer.with_name(pointer.name + ".tmp")
-            draft.write_text(f"{path.name} {digest}\n", encoding="utf-8")
-            _sync(draft)
-            draft.replace(pointer)
-            _sync(self._folder)
+            write_text(self._pointer(stamp), f"{path.name} {digest}\n")
+            sync(self._folder)
             self._remove_old()
-        except (OSError, RuntimeError) as error:
-            raise self._cannot_write(path, error) from error
 
     def _remove_old(self) -> None:
         """Remove restarts beyond the number to keep, each pointer before its file."""
@@ -197,14 +201,6 @@ class RestartFiles:
             name = pointer.read_text(encoding="utf-8").split()[0]
             pointer.unlink()
             (self._folder / name).unlink(missing_ok=True)
-
-    @staticmethod
-    def _cannot_write(path: Path, error: Exception) -> CouplerError:
-        return CouplerError(
-            Status.IO,
-            f"cannot write the restart file '{path}': {getattr(error, 'strerror', None) or error}; restarts that were "
-            "complete are untouched.",
-        )
 
     # --- reading ------------------------------------------------------------------------------------------------
 
@@ -265,10 +261,10 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
-    """Bring a file or folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say which restart could not be written."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        yield
+    except (OSError, RuntimeError) as error:
+        raise cannot_write("restart file", path, error, "restarts that were complete are untouched") from error

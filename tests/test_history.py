@@ -205,7 +205,7 @@ def test_file_of_an_earlier_run_is_replaced(couple: Couple) -> None:
 
 def test_file_that_cannot_be_created_is_an_error_of_the_first_step(couple: Couple, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("not a folder")
-    with refused(Status.IO, "out/history.nc", "cannot create"):
+    with refused(Status.IO, "out/history.nc", "cannot write the history file"):
         run(couple, steps=1)
 
 

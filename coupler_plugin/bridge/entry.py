@@ -18,7 +18,7 @@ import torch
 from coupler_plugin.bridge import arrays, mpi
 from coupler_plugin.config import load_config
 from coupler_plugin.coupler import Coupler
-from coupler_plugin.errors import CouplerError, Status
+from coupler_plugin.errors import CouplerError, Status, explain
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -144,11 +144,11 @@ def _aborts(path: str) -> bool:
 
 def _fail(handle: int, error: BaseException, otherwise: Status = Status.INTERNAL) -> int:
     """Keep the sentence of an error for the host and return its status; log the traceback of an unexpected one."""
-    if isinstance(error, CouplerError):
-        status, sentence = error.status, str(error)
+    status, sentence = explain(error, otherwise)
+    if isinstance(error, CouplerError | MemoryError):
         logger.debug("%s", sentence, exc_info=error)
     else:
-        status, sentence = otherwise, f"{type(error).__name__}: {error} (the traceback is in the log)."
+        sentence += " (the traceback is in the log)."
         logger.error("an unexpected exception in coupler %d:", handle, exc_info=error)
     _messages[handle] = sentence
     return int(status)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +78,7 @@ def _read(path: Path, expected: str | None) -> bytes:
 
 
 def _load(path: Path, data: bytes) -> EmulatorFile:
+    _check_sums(path, data)
     extra = {manifests.ENTRY: ""}
     try:
         module = torch.jit.load(io.BytesIO(data), map_location="cpu", _extra_files=extra)  # type: ignore[no-untyped-call]
@@ -95,6 +98,22 @@ def _load(path: Path, data: bytes) -> EmulatorFile:
     if hasattr(module, "training"):  # a module that was saved frozen has lost the attribute
         module = torch.jit.freeze(module)
     return EmulatorFile(path, manifest, module._c._get_method("forward"), hashlib.sha256(data).hexdigest())
+
+
+def _check_sums(path: Path, data: bytes) -> None:
+    """Check that no part of the archive has changed since it was written; torch itself does not look."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, OSError, RuntimeError) as error:
+        raise CouplerError(
+            Status.MODEL,
+            f"'{path}' is not a TorchScript file ({_first_line(error)}); save it with torch.jit.save.",
+        ) from error
+    if damaged is not None:
+        raise CouplerError(
+            Status.MODEL, f"'{path}' is damaged: the check sum of its part '{damaged}' does not fit; copy it again."
+        )
 
 
 def _first_line(error: Exception) -> str:

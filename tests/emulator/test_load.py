@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,15 @@ def test_truncated_file_is_refused(tmp_path: Path) -> None:
     path = write_affine(tmp_path / "a.pt")
     path.write_bytes(path.read_bytes()[:-200])
     with refused(Status.MODEL, "a.pt", "not a TorchScript file"):
+        load(path)
+
+
+def test_weights_with_a_changed_bit_are_refused(tmp_path: Path) -> None:
+    path = write_affine(tmp_path / "a.pt")
+    data = bytearray(path.read_bytes())
+    data[data.index(struct.pack("<f", 2.0))] ^= 1  # torch would load it
+    path.write_bytes(data)
+    with refused(Status.MODEL, "a.pt", "is damaged", "data/", "copy it again"):
         load(path)
 
 
