@@ -171,7 +171,7 @@ class Recorder:
         count = len(self._bounds)
         if not count:
             return
-        bounds = np.array(self._bounds) / _DAY - self._epoch
+        bounds = (np.array(self._bounds) - self._epoch * _DAY) / _DAY  # whole numbers first: days since 0001 round
         slabs: dict[str, NDArray[Any]] = {"time": bounds.mean(axis=1), "time_bounds": bounds}
         for name, kept in self._kept.items():
             slab = self._gather(np.swapaxes(kept[:count], 0, 1)).swapaxes(0, 1)
