@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
 
 from torchscript_models.data import DataError
 
@@ -46,12 +47,12 @@ def block_folds(cube: xr.Dataset, blocks: Mapping[str, int], n: int, seed: int) 
     DataArray
         The fold of each pixel, on these dimensions.
     """
-    sizes = [cube.sizes[dim] for dim in blocks]
-    places = np.meshgrid(*(np.arange(s) // b for s, b in zip(sizes, blocks.values(), strict=True)), indexing="ij")
-    counts = [-(-size // block) for size, block in zip(sizes, blocks.values(), strict=True)]
+    sizes = {dim: cube.sizes[dim] for dim in blocks}
+    counts = [-(-sizes[dim] // block) for dim, block in blocks.items()]
     dealt = np.random.default_rng(seed).permutation(np.arange(np.prod(counts)) % n).reshape(counts)
+    places = np.ix_(*(np.arange(sizes[dim]) // block for dim, block in blocks.items()))
     coords = {dim: cube[dim] for dim in blocks if dim in cube.coords}
-    return xr.DataArray(dealt[tuple(places)], coords=coords, dims=list(blocks), name="fold")
+    return xr.DataArray(dealt[places], coords=coords, dims=list(blocks), name="fold")
 
 
 def split(
@@ -82,7 +83,7 @@ def split(
     """
     is_test = (fold == held_out).to_numpy()
     is_late = times >= test_from
-    train = xr.DataArray(~_widened(is_test, margin), coords=fold.coords, dims=fold.dims)
+    train = xr.DataArray(~widened(is_test, margin), coords=fold.coords, dims=fold.dims)
     test = xr.DataArray(is_test, coords=fold.coords, dims=fold.dims)
     return train & ~is_late, test & is_late
 
@@ -96,14 +97,33 @@ def check_split(train: xr.DataArray, test: xr.DataArray) -> None:
             raise ValueError(f"{shared} {what} are on both sides of a split.")
 
 
-def _widened(mask: NDArray[np.bool_], margin: int) -> NDArray[np.bool_]:
-    """Return the mask with `margin` more pixels around what is true, in all dimensions."""
-    wide = mask.copy()
-    for axis in range(mask.ndim):
-        for _ in range(margin):
-            before, after = np.roll(wide, 1, axis), np.roll(wide, -1, axis)
-            first = tuple(slice(None, 1) if a == axis else slice(None) for a in range(mask.ndim))
-            last = tuple(slice(-1, None) if a == axis else slice(None) for a in range(mask.ndim))
-            before[first], after[last] = False, False
-            wide |= before | after
-    return wide
+def widened(mask: NDArray[np.bool_], margin: int) -> NDArray[np.bool_]:
+    """Return the mask with `margin` more pixels around what is true, along all dimensions and corners."""
+    return np.asarray(maximum_filter(mask, size=2 * margin + 1, mode="constant", cval=False))
+
+
+def check_apart(seen: NDArray[np.bool_], held_out: NDArray[np.bool_], halo: int) -> None:
+    """Raise ValueError when a training sample sees a held-out pixel, or one that the answer there depends on.
+
+    Parameters
+    ----------
+    seen : bool array
+        All pixels that any training sample takes in, with its own surroundings.
+    held_out : bool array, the same shape
+        Pixels that are scored.
+    halo : int
+        How far an answer looks around itself.
+    """
+    both = seen & widened(held_out, halo)
+    if both.any():
+        first = tuple(int(i) for i in np.argwhere(both)[0])
+        raise ValueError(
+            f"{int(both.sum())} pixels of training samples, the first at {first}, are held out, or within {halo} "
+            "pixels of one that is."
+        )
+
+
+def block_sums(values: NDArray[np.generic], block: int) -> NDArray[np.float64]:
+    """Return the sums over square blocks of a map; blocks at its end may be cut off."""
+    rows, columns = (np.arange(0, n, block) for n in values.shape)
+    return np.add.reduceat(np.add.reduceat(values, rows, axis=0, dtype=np.float64), columns, axis=1)

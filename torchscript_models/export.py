@@ -76,7 +76,8 @@ def export(network: nn.Module, manifest: manifests.Manifest, path: Path) -> None
     for part in network.modules():
         part.__constants__ = []  # torch writes them in the order of a set, another one in each process
     scripted = torch.jit.script(network)
-    arguments = tuple(sample_arguments(manifest, 64))
+    rows, other_rows = (3, 2) if manifest.tile else (64, 48)
+    arguments = tuple(sample_arguments(manifest, rows))
     with torch.inference_mode():
         expected = network(*arguments)
         for _ in range(3):  # the profiling executor changes its code in the first calls
@@ -84,9 +85,9 @@ def export(network: nn.Module, manifest: manifests.Manifest, path: Path) -> None
     _check_agreement(found, expected, f"The script of '{manifest.name}'")
     graph = exported_graph(network, arguments)
     if graph is not None:
-        other_rows = tuple(sample_arguments(manifest, 48))
+        others = tuple(sample_arguments(manifest, other_rows))
         with torch.no_grad():
-            _check_agreement(graph.module()(*other_rows), network(*other_rows), f"The graph of '{manifest.name}'")
+            _check_agreement(graph.module()(*others), network(*others), f"The graph of '{manifest.name}'")
     memory = io.BytesIO()
     torch.jit.save(scripted, memory)
     memory.seek(0)

@@ -205,12 +205,16 @@ def _bits(tensor: torch.Tensor) -> NDArray[np.int32]:
 
 
 def sample_arguments(manifest: Manifest, rows: int) -> list[torch.Tensor]:
-    """Return plausible arguments of `forward`: inputs drawn from the training statistics, by a fixed seed."""
+    """Return plausible arguments of `forward`: inputs drawn from the training statistics, by a fixed seed.
+
+    A row is a column, or a tile of an emulator that sees tiles.
+    """
     generator = torch.Generator().manual_seed(0)
+    field = manifest.tile.size if manifest.tile else ()
 
     def draw(entries: Sequence[Variable], *shape: int) -> torch.Tensor:
-        channels = [_draw(entry, torch.randn(*shape, entry.size, generator=generator)) for entry in entries]
-        return torch.cat(channels, dim=-1)
+        channels = [_draw(entry, torch.randn(*shape, *field, entry.size, generator=generator)) for entry in entries]
+        return torch.cat(channels, dim=-1).movedim(-1, len(shape)).contiguous()
 
     shape = (rows, manifest.window.length) if manifest.window else (rows,)
     arguments = [draw(manifest.inputs, *shape)]
@@ -218,7 +222,8 @@ def sample_arguments(manifest: Manifest, rows: int) -> list[torch.Tensor]:
         arguments.append(draw(manifest.static, rows))
     if manifest.state:
         # a state of zeros would hide what a product does to it
-        arguments.append(_initial_state(manifest, rows) + torch.rand(rows, manifest.n_state, generator=generator))
+        initial = _initial_state(manifest, rows).reshape(rows, manifest.n_state, *(1 for _ in field))
+        arguments.append(initial + torch.rand(rows, manifest.n_state, *field, generator=generator))
     return arguments
 
 

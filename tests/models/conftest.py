@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from coupler_plugin.emulator import kernels
 from coupler_plugin.emulator.load import EmulatorFile, load
+
+kernels.settle()  # before the first product of matrices in this process, which networks in training make too
 
 ZOO = Path(__file__).parents[2] / "torchscript_models" / "zoo"
 

@@ -23,7 +23,7 @@ from torchscript_models.site_recipe import SiteRecipe  # noqa: E402
 from torchscript_models.splits import folds  # noqa: E402
 from torchscript_models.watch import Watch  # noqa: E402
 
-NAMES = list(RECIPES)
+NAMES = [name for name in RECIPES if issubclass(recipe_of(name), SiteRecipe)]
 
 
 @pytest.fixture(scope="module", params=NAMES)

@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""land_cover on a made-up island: maps and their gaps, no leakage, what the network may and may not do, learning."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("PIL", reason="training needs the libraries of the extra 'train'")
+xr = pytest.importorskip("xarray")
+
+from torchscript_models.cubes import block_sums, check_apart, widened  # noqa: E402
+from torchscript_models.data import DataError  # noqa: E402
+from torchscript_models.land_cover import training  # noqa: E402
+from torchscript_models.land_cover.classes import CELL, CLASSES, N_CLASSES, N_LAND, SEA  # noqa: E402
+from torchscript_models.land_cover.judgement import judge, run_free  # noqa: E402
+from torchscript_models.land_cover.maps import (  # noqa: E402
+    Maps,
+    coarse_fractions,
+    prepare,
+    read_cube,
+)
+from torchscript_models.land_cover.network import HALO, LandCover  # noqa: E402
+from torchscript_models.land_cover.samples import (  # noqa: E402
+    BLOCK,
+    PATCH,
+    blocky_fractions,
+    fine_fractions,
+    seen_in_training,
+    split,
+    training_corners,
+    window_of,
+)
+
+CODES = np.array(list(CLASSES), np.uint8)
+AGRICULTURE, FOREST = 1, 2
+
+
+def island(side: int = 6 * BLOCK) -> xr.Dataset:
+    """Return made-up maps: a disc of forest with fields, whose fields grow by a ring of four pixels."""
+    y, x = np.ogrid[:side, :side]
+    middle = (side - 1) / 2
+    before = np.where((y - middle) ** 2 + (x - middle) ** 2 < (0.47 * side) ** 2, FOREST, SEA).astype(np.uint8)
+    after = before.copy()
+    for layer, radius in ((before, 20), (after, 24)):
+        layer[((y % 96 - 48) ** 2 + (x % 96 - 48) ** 2 < radius**2) & (layer != SEA)] = AGRICULTURE
+    landform = np.where(before == SEA, 255, 1 + (x // 64) % 17).astype(np.uint8)
+    cover = np.stack([CODES[before], CODES[after]])
+    return xr.Dataset(
+        {"land_cover": (("time", "y", "x"), cover), "landform": (("y", "x"), landform)}, {"time": [2001, 2015]}
+    )
+
+
+@pytest.fixture(scope="module")
+def maps() -> Maps:
+    return prepare(island())
+
+
+def random_step(size: int = 96, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return inputs, static fields and the state at start of one tile with a coast."""
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.rand(1, 2, N_LAND, size, size, generator=generator)
+    codes = torch.tensor(CODES[1:].astype(np.float32))[torch.randint(0, N_LAND, (1, size, size), generator=generator)]
+    codes[:, :, : size // 4] = 255.0
+    landform = torch.randint(0, 18, (1, size, size), generator=generator).to(torch.float32)
+    return inputs, torch.stack([codes, landform], dim=1), torch.zeros(1, N_CLASSES + 1, size, size)
+
+
+@pytest.fixture(scope="module")
+def network() -> LandCover:
+    """Return an untrained network that does not hold on to what was there."""
+    torch.manual_seed(0)
+    network = LandCover().eval()
+    torch.nn.init.zeros_(network.transition.persistence)
+    return network
+
+
+# ---- data ------------------------------------------------------------------------------------------------------
+
+
+def test_change_creeps_outward_at_a_steady_pace(maps: Maps) -> None:
+    cell = (slice(4 * BLOCK + CELL, 4 * BLOCK + 2 * CELL), slice(4 * BLOCK, 4 * BLOCK + CELL))
+    times = maps.change[cell]
+    changes = (maps.before != maps.after)[cell]
+    assert changes.any()
+    assert (times[~changes] > 1).all()
+    np.testing.assert_allclose(np.sort(times[changes]), np.arange(1, changes.sum() + 1) / changes.sum(), rtol=1e-6)
+    y, x = np.indices(maps.before.shape)[:, cell[0], cell[1]]
+    from_field = np.hypot(y % 96 - 48, x % 96 - 48)[changes]
+    assert np.corrcoef(from_field, times[changes])[0, 1] > 0.8
+    half = coarse_fractions(np.where(maps.change <= 0.5, maps.after, maps.before))
+    n_land = block_sums(maps.is_land, CELL)
+    assert (np.abs(half - maps.coarse_at(0.5)) * n_land).max() < 1.0, "linear but for the one pixel of rounding"
+
+
+def test_coasts_and_cells_without_land_or_class(maps: Maps) -> None:
+    total = maps.coarse.sum(axis=1)
+    assert set(np.unique(total.round(5))) == {0.0, 1.0}, "fractions are those of the land, however little there is"
+    has_land = maps.is_land.reshape(-1, CELL, maps.is_land.shape[1] // CELL, CELL).any(axis=(1, 3))
+    assert ((total[0] > 0) == has_land).all()
+    assert (maps.coarse[:, 2:] == 0).all(), "classes that the island lacks"
+
+
+def test_maps_that_do_not_fit_are_errors() -> None:
+    flooded = island(2 * CELL)
+    flooded["land_cover"][1, CELL, CELL] = 255
+    with pytest.raises(DataError, match=r"\(32, 32\) is land in one of the maps and class 255"):
+        prepare(flooded)
+    unknown = island(2 * CELL)
+    unknown["land_cover"][0, CELL, CELL] = 4
+    with pytest.raises(DataError, match=r"2001 holds the codes \[4\]; known are \[1, 2, 3, 5, 6, 7, 9, 255\]"):
+        prepare(unknown)
+
+
+def test_missing_and_misshapen_files_are_named(tmp_path: Path) -> None:
+    from PIL import Image
+
+    with pytest.raises(DataError, match=r"lack 'newguinea_landcover2001\.tif'"):
+        read_cube(tmp_path)
+    for name, size in (("landcover2001", 5), ("landcover2015", 5), ("landform", 6)):
+        Image.fromarray(np.zeros((size, 5), np.uint8)).save(tmp_path / f"newguinea_{name}.tif")
+    with pytest.raises(DataError, match="differ in shape"):
+        read_cube(tmp_path)
+    Image.fromarray(np.zeros((5, 5, 3), np.uint8)).save(tmp_path / "newguinea_landform.tif")
+    with pytest.raises(DataError, match="not one byte a pixel"):
+        read_cube(tmp_path)
+
+
+def test_fractions_at_pixels_are_those_of_the_cells(maps: Maps) -> None:
+    for window in (window_of(np.array([4 * BLOCK, 4 * BLOCK])), window_of(np.array([0, 0]))):
+        smooth, blocky = fine_fractions(maps.coarse[0], window), blocky_fractions(maps.coarse[0], window)
+        assert smooth.shape == blocky.shape == (N_LAND, PATCH, PATCH)
+        y, x = (side.start // CELL for side in window)
+        middle = slice(CELL // 2 - 1, None, CELL), slice(CELL // 2 - 1, None, CELL)
+        np.testing.assert_array_equal(blocky[:, *middle], maps.coarse[0][:, y : y + 4, x : x + 4])
+        assert np.abs(smooth[:, *middle] - blocky[:, *middle]).max() < 0.05
+
+
+# ---- no leakage ------------------------------------------------------------------------------------------------
+
+
+def test_no_training_sample_sees_a_held_out_pixel_or_its_halo(maps: Maps) -> None:
+    sides = split(maps)
+    assert (sum(side.astype(int) for side in sides.values()) == 1).all()
+    seen = seen_in_training(maps, sides)
+    assert seen.any()
+    for side in ("validation", "test"):
+        assert (sides[side] & maps.is_land).any()
+        assert not (seen & widened(sides[side], HALO)).any()
+        check_apart(seen, sides[side], HALO)
+
+
+def test_a_sample_too_near_is_an_error(maps: Maps) -> None:
+    held_out = np.zeros((300, 300), bool)
+    held_out[100:200, 100:200] = True
+    seen = np.zeros_like(held_out)
+    seen[: 100 - HALO, :] = True
+    check_apart(seen, held_out, HALO)
+    seen[100 - HALO, 150] = True
+    with pytest.raises(ValueError, match=rf"1 pixels of training samples, the first at \({100 - HALO}, 150\)"):
+        check_apart(seen, held_out, HALO)
+
+
+def test_an_answer_depends_on_nothing_beyond_the_halo(network: LandCover) -> None:
+    size = 2 * HALO + 25
+    transition = LandCover().transition.double().eval()
+    prior = torch.randint(1, N_CLASSES, (1, size, size), generator=torch.Generator().manual_seed(0))
+    fractions = torch.rand(2, 1, N_LAND, size, size, dtype=torch.float64)
+    known = torch.ones(1, 1, size, size, dtype=torch.float64, requires_grad=True)
+    logits = transition(prior, known, fractions[0], fractions[1], torch.zeros_like(prior))
+    for place in range(HALO, HALO + 8):
+        (slope,) = torch.autograd.grad(logits[0, :, place, place].sum(), known, retain_graph=True)
+        seen = np.argwhere(slope[0, 0].numpy() != 0)
+        assert np.abs(seen - place).max() <= HALO
+
+
+# ---- what a host relies on -------------------------------------------------------------------------------------
+
+
+def test_classes_fill_the_cell_and_the_sea_stays(network: LandCover) -> None:
+    inputs, static, state = random_step()
+    is_sea = static[:, 0] == 255
+    for _ in range(3):
+        outputs, state = network(inputs, static, state)
+        classes, probability = outputs.split(N_CLASSES, dim=1)
+        assert ((classes == 0) | (classes == 1)).all()
+        assert torch.equal(classes.sum(dim=1), torch.ones_like(classes[:, 0]))
+        torch.testing.assert_close(probability.sum(dim=1), torch.ones_like(is_sea, dtype=torch.float32))
+        for planes in (classes, probability):
+            assert torch.equal(planes[:, SEA] == 1, is_sea)
+        assert torch.equal(state[:, :-1], probability)
+        assert (state[:, -1] == 1).all()
+
+
+def test_second_call_goes_on_from_the_first(network: LandCover) -> None:
+    inputs, static, state = random_step()
+    outputs, state = network(inputs, static, state)
+    reached = torch.tensor(CODES.astype(np.float32))[outputs[:, :N_CLASSES].argmax(dim=1)]
+    expected, _ = network(inputs, torch.stack([reached, static[:, 1]], dim=1), torch.zeros_like(state))
+    found, _ = network(inputs, static, state)
+    assert torch.equal(found, expected)
+    assert not torch.equal(found, outputs)
+
+
+@pytest.mark.parametrize("factor", [100.0, 0.3], ids=["percent", "of the cell"])
+def test_only_proportions_of_the_scenario_count(network: LandCover, factor: float) -> None:
+    inputs, static, state = random_step()
+    torch.testing.assert_close(network(factor * inputs, static, state)[0], network(inputs, static, state)[0])
+
+
+def test_nothing_said_and_impossible_codes_are_no_trouble(network: LandCover) -> None:
+    inputs, static, state = random_step()
+    for strange in (torch.zeros_like(inputs), -inputs, torch.full_like(inputs, 1e30)):
+        assert torch.isfinite(network(strange, static, state)[0]).all()
+    for code in (-5.0, 4.0, 200.0, 1e9):
+        outputs, _ = network(inputs, torch.full_like(static, code), state)
+        assert torch.isfinite(outputs).all()
+        assert (outputs[:, SEA] == 1).all(), "a code without a class is not mapped"
+
+
+def test_any_size_of_tile_runs(network: LandCover) -> None:
+    inputs, static, state = random_step(size=70)
+    assert network(inputs, static, state)[0].shape == (1, 2 * N_CLASSES, 70, 70)
+
+
+# ---- learning and judging --------------------------------------------------------------------------------------
+
+
+def test_a_few_lessons_lower_the_loss_on_other_blocks(maps: Maps, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "BATCHES", 6)
+    torch.manual_seed(0)
+    transition = LandCover(width=4).transition
+    sides = split(maps)
+    weights = training.class_weights(maps, sides)
+    held_out = training.validation_samples(maps, sides)[0]
+    held_out = replace(held_out, batch=replace(held_out.batch, known=torch.zeros_like(held_out.batch.known)))
+    lessons = training.Lessons(maps, sides, epochs=2, rng=np.random.default_rng(0))
+    optimiser = torch.optim.Adam(transition.parameters(), lr=1e-2)
+    with torch.no_grad():
+        before = training.loss_of(held_out, transition.eval(), weights)
+    transition.train()
+    lead, masked = 0, 0.0
+    for _ in range(2):
+        for sample in lessons():
+            optimiser.zero_grad()
+            training.loss_of(sample, transition, weights).backward()
+            optimiser.step()
+            lead, masked = max(lead, len(sample.lead)), max(masked, 1 - float(sample.batch.known.mean()))
+    with torch.no_grad():
+        assert training.loss_of(held_out, transition.eval(), weights) < 0.8 * before
+    assert lead > 0, "free-running steps"
+    assert masked > 0.1, "masked priors"
+
+
+def test_a_patch_without_land_is_no_loss(network: LandCover, maps: Maps) -> None:
+    sea = training.step_batch(maps, [(slice(0, 64), slice(0, 64))], [(0.0, 1.0)], [False])
+    assert (sea.target == SEA).all()
+    assert training.loss(network.transition, training.Sample(sea, []), torch.ones(N_LAND)) == 0
+
+
+def test_masking_and_freedom_grow(maps: Maps, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "BATCHES", 12)
+    lessons = training.Lessons(maps, split(maps), epochs=2, rng=np.random.default_rng(0))
+    first, last = list(lessons()), list(lessons())
+    assert all(not sample.lead for sample in first), "teacher forcing"
+    assert all(sample.lead for sample in last), "free running"
+    hidden = [1 - sample.batch.known.mean(dim=(1, 2, 3)) for samples in (first, last) for sample in samples]
+    assert max(float(share.max()) for share in hidden[:12]) <= training.MASK[0] + 0.02
+    assert max(float(share.max()) for share in hidden[12:]) > training.MASK[0]
+    corners, _ = training_corners(maps, split(maps))
+    assert len(corners) > 100
+
+
+def test_scores_of_known_answers() -> None:
+    before = np.array([1, 1, 1, 2, 2, 2, 2, 0], np.uint8)
+    truth = np.array([1, 2, 2, 2, 2, 2, 1, 0], np.uint8)
+    kept = judge(before, truth, before)
+    assert kept["accuracy"] == pytest.approx(4 / 7, abs=1e-4)
+    assert kept["changed_accuracy"] == kept["figure_of_merit"] == kept["changed"] == 0.0
+    assert kept["iou"]["agriculture"] == pytest.approx(1 / 4)
+    assert kept["iou"]["forest"] == pytest.approx(3 / 6)
+    assert kept["iou"]["water"] is None
+    assert kept["mean_iou"] == pytest.approx((1 / 4 + 1 / 2) / 2)
+    partly = judge(before, truth, np.array([2, 2, 1, 2, 2, 2, 2, 0], np.uint8))
+    assert partly["changed_accuracy"] == pytest.approx(1 / 3, abs=1e-4)
+    assert partly["figure_of_merit"] == pytest.approx(1 / 4)
+    assert judge(before, truth, truth)["figure_of_merit"] == 1.0
+
+
+def test_a_host_and_the_judge_run_the_same_steps(network: LandCover, maps: Maps) -> None:
+    window = window_of(np.array([4 * BLOCK, 4 * BLOCK]))
+    start = maps.before[window]
+    fractions = [torch.from_numpy(fine_fractions(cells, window))[None] for cells in maps.coarse]
+    landform = torch.from_numpy(maps.landform[window].astype(np.int64))[None]
+    prior = torch.from_numpy(start.astype(np.int64))[None]
+    for step in range(3):
+        pair = [fractions[0] + (fractions[1] - fractions[0]) * ((step + late) / 3) for late in (0, 1)]
+        prior = training.moved_on(network.transition, prior, *pair, landform)
+    found = run_free(network, start, fractions[0], fractions[1], landform, 3)
+    assert (found == prior[0].numpy()).mean() > 0.9999

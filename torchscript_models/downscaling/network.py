@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The downscaling networks: a backbone on the coarse or the fine grid, static fields, one head for all.
+
+A network answers how the fine field departs from the interpolated coarse one, in scaled units; `Downscaling` puts the
+scaling around it and is what a host runs.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from torchscript_models.downscaling.architecture import Architecture
+from torchscript_models.downscaling.blocks import (
+    BLOCKS,
+    ConvBlock,
+    EachFrame,
+    LocalizedBlock,
+    RecurrentBlock,
+    conv3,
+    drop,
+)
+from torchscript_models.downscaling.upsampling import Interpolate, coarsened, upsampling
+
+UNET_WIDEST = 256
+
+
+class Head(nn.Module):
+    """The end of every network: localized weights and static fields join, then one channel comes out."""
+
+    def __init__(self, config: Architecture, n_inputs: int) -> None:
+        super().__init__()
+        self.n_static = config.n_static
+        localized = 2 if config.localized else 0
+        self.localized = LocalizedBlock(n_inputs, config.localized) if config.localized else None
+        self.static = ConvBlock(config, config.n_static, config.width) if config.n_static else None
+        joined = n_inputs + localized + (config.width if config.n_static else 0)
+        self.mix = nn.Sequential(
+            nn.Conv2d(joined, config.width, 1), nn.ReLU(), ConvBlock(config, config.width, config.width, attention=True)
+        )
+        self.last = conv3(config.width, 1)
+
+    def forward(self, x: Tensor, static: Tensor) -> Tensor:
+        """Return (N, 1, H, W) from (N, n_inputs, H, W) and (N, n_static, H, W), all on the fine grid."""
+        joined = [x]
+        if self.localized is not None:
+            joined.append(self.localized(x))
+        if self.static is not None:
+            joined.append(self.static(static))
+        return self.last(self.mix(torch.cat(joined, dim=1)))
+
+
+class SpatialNet(nn.Module):
+    """A backbone for single fields: convnet, resnet, densenet or convnext; static fields enter at both ends."""
+
+    def __init__(self, config: Architecture) -> None:
+        super().__init__()
+        self.backbone, self.scale = config.backbone, config.scale
+        self.pre = Interpolate(config.scale, config.interpolation) if config.upsampling == "pin" else None
+        width, n_inputs = config.width, config.n_predictors + config.n_static
+        kernel = 7 if config.backbone == "convnext" else 3
+        self.stem = nn.Sequential(nn.Conv2d(n_inputs, width, kernel, padding=kernel // 2), nn.ReLU())
+        widths = [width, *(width * (i + 1) for i in range(config.n_blocks))]
+        block = BLOCKS[config.backbone]
+        self.body = nn.Sequential(
+            *(block(config, a, b) for a, b in pairwise(widths)),
+            conv3(widths[-1], widths[-1]), nn.ReLU(), *drop(config),
+        )  # fmt: skip
+        merged = widths[-1] + (width if config.backbone == "densenet" else 0)
+        self.shortcut = nn.Conv2d(width, widths[-1], 1) if config.backbone in ("resnet", "convnext") else nn.Identity()
+        self.narrow = nn.Sequential(nn.Conv2d(merged, width, 1), nn.ReLU())
+        up = nn.Identity() if self.pre is not None else upsampling(config.upsampling, width, config.scale)
+        self.up = nn.Sequential(self.narrow, up)
+        self.head = Head(config, width)
+
+    def forward(self, coarse: Tensor, static: Tensor) -> Tensor:
+        """Return (N, 1, s H, s W) from (N, n_predictors, H, W) and (N, n_static, s H, s W)."""
+        if self.pre is not None:
+            x = torch.cat([self.pre(coarse), static], dim=1)
+        else:
+            x = torch.cat([coarse, coarsened(static, self.scale)], dim=1)
+        stem = self.stem(x)
+        x = self.body(stem)
+        if self.backbone == "densenet":
+            x = torch.cat([x, stem], dim=1)
+        elif self.backbone != "convnet":
+            x = x + self.shortcut(stem)
+        return self.head(self.up(x), static)
+
+
+class UNetDownscaling(nn.Module):
+    """A U-Net on the fine grid; width doubles down to the level where the field is two cells wide, or `n_blocks`."""
+
+    def __init__(self, config: Architecture) -> None:
+        super().__init__()
+        self.pre = Interpolate(config.scale, config.interpolation)
+        widths = [min(config.width * 2**level, UNET_WIDEST) for level in range(config.n_blocks + 1)]
+        pairs = list(pairwise(widths))
+        self.first = ConvBlock(config, config.n_predictors + config.n_static, widths[0])
+        self.down = nn.ModuleList(ConvBlock(config, a, b) for a, b in pairs)
+        self.up = nn.ModuleList(upsampling(config.decoder, b, 2) for _, b in reversed(pairs))
+        self.join = nn.ModuleList(ConvBlock(config, a + b, a) for a, b in reversed(pairs))
+        self.after = nn.Sequential(*drop(config))
+        self.head = Head(config, widths[0])
+
+    def forward(self, coarse: Tensor, static: Tensor) -> Tensor:
+        """Return (N, 1, s H, s W) from (N, n_predictors, H, W) and (N, n_static, s H, s W)."""
+        x = self.first(torch.cat([self.pre(coarse), static], dim=1))
+        levels = [x]
+        for convs in self.down:
+            x = convs(torch.max_pool2d(x, 2))
+            levels.append(x)
+        levels.pop()
+        for up, join in zip(self.up, self.join):  # noqa: B905 (TorchScript knows no `strict`)
+            fine = levels.pop()
+            x = up(x)
+            x = pad(x, [0, fine.shape[3] - x.shape[3], 0, fine.shape[2] - x.shape[2]])
+            x = join(torch.cat([x, fine], dim=1))
+        return self.head(self.after(x), static)
+
+
+class RecurrentNet(nn.Module):
+    """ConvLSTM blocks over a time window; the last field is downscaled. Static fields enter at the end."""
+
+    def __init__(self, config: Architecture) -> None:
+        super().__init__()
+        width = config.width
+        pre = config.upsampling == "pin"
+        self.pre = EachFrame(Interpolate(config.scale, config.interpolation)) if pre else nn.Identity()
+        widths = [config.n_predictors, *[width] * (config.n_blocks + 1)]
+        self.body = nn.Sequential(*(RecurrentBlock(config, a, b) for a, b in pairwise(widths)))
+        self.up = nn.Sequential(*drop(config)) if pre else upsampling(config.upsampling, width, config.scale)
+        self.head = Head(config, width)
+
+    def forward(self, coarse: Tensor, static: Tensor) -> Tensor:
+        """Return (N, 1, s H, s W) from (N, T, n_predictors, H, W) and (N, n_static, s H, s W)."""
+        return self.head(self.up(self.body(self.pre(coarse))[:, -1]), static)
+
+
+def build(config: Architecture) -> nn.Module:
+    """Return an untrained network."""
+    if config.window > 1:
+        return RecurrentNet(config)
+    return UNetDownscaling(config) if config.backbone == "unet" else SpatialNet(config)
