@@ -361,6 +361,8 @@ class Coupler:
         if Coupler._threads != self.config.threads:
             self._settle_threads()
         try:
+            if self._recorder and self._recorder.window.alarm.next <= now:
+                self._recorder.look()
             for scheduled in self._schedule:
                 if scheduled.window.alarm.next <= now:
                     self._run(scheduled)

@@ -155,13 +155,22 @@ class Recorder:
         self._do(on_root)
         self._stored, self._epoch = broadcast(comm, (self._stored, self._epoch))
 
+    def look(self) -> None:
+        """Take what emulators are about to write over: inputs that they give, too."""
+        if self.window.alarm.last >= self._from:
+            self._take(self.window.alarm.last, self._clock.now, lambda role: role == "before")
+
+    def _take(self, begin: int, end: int, is_meant: Callable[[str], bool]) -> None:
+        for name, tap in self._taps.items():
+            if is_meant(tap.role):
+                self._kept[name][len(self._bounds)] = self._read(tap, begin, end)
+
     def write(self) -> None:
         """Take the values of the interval that ends now; a collective call."""
         begin, end = self.window.alarm.last, self._clock.now
         if begin < self._from:
             return
-        for name, tap in self._taps.items():
-            self._kept[name][len(self._bounds)] = self._read(tap, begin, end)
+        self._take(begin, end, lambda role: role != "before")
         self._bounds.append((begin, end))
         if len(self._bounds) == self._most:
             self.flush()

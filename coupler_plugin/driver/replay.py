@@ -79,7 +79,7 @@ def replay(path: Path, model: Path, from_: str | None = None) -> list[Difference
     Returns
     -------
     list of Difference
-        Of each output that the cube holds.
+        Of each output that the cube holds, over the times at which the emulator gave an answer.
 
     Raises
     ------
@@ -162,8 +162,9 @@ class _Replay:
             for row, start in enumerate(self._starts[part]):
                 for name, array in dynamic.values():
                     array[...] = slabs[name][row]
+                calls = emulator.calls
                 coupler.step()
-                for one, array in found if start >= first else ():
+                for one, array in found if emulator.calls > calls and start >= first else ():
                     one.add(array, recorded[one.name][row])
         coupler.finalize()
         for one, _ in found:
