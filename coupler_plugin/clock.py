@@ -21,6 +21,9 @@ CALENDARS: Final = (
     "standard", "gregorian", "proleptic_gregorian", "noleap", "365_day", "360_day", "julian", "all_leap", "366_day",
 )  # fmt: skip
 
+#: days of a year, where it has always as many
+_DAYS: Final = {"noleap": 365.0, "365_day": 365.0, "360_day": 360.0, "all_leap": 366.0, "366_day": 366.0}
+
 _MICRO: Final = 1_000_000
 _FIXED: Final = {"s": _MICRO, "min": 60 * _MICRO, "h": 3600 * _MICRO, "d": 86_400 * _MICRO}
 _MONTHS: Final = {"mon": 1, "yr": 12}
@@ -87,6 +90,12 @@ class Clock:
         self.units = f"microseconds since {cftime.datetime(1, 1, 1, calendar=calendar).strftime('%Y-%m-%d')}"
         self.start = self.now = self.parse(start)
         self.steps = 0
+        self._year = (0, 0)  #: begin and end of the year that was asked for last
+
+    @property
+    def days_per_year(self) -> float:
+        """Days of a mean year of the calendar."""
+        return _DAYS.get(self.calendar, 365.25)
 
     def advance(self) -> None:
         """Take one step of the host."""
@@ -128,9 +137,12 @@ class Clock:
 
     def year_phase(self, micro: int) -> float:
         """Return the share of its year that has passed at a time, in [0, 1)."""
-        date = self.date(micro)
-        first = self.micro(cftime.datetime(date.year, 1, 1, calendar=self.calendar))
-        last = self.micro(cftime.datetime(date.year + 1, 1, 1, calendar=self.calendar))
+        first, last = self._year
+        if not first <= micro < last:  # dates cost more than all the rest that a step computes of the sun
+            date = self.date(micro)
+            first = self.micro(cftime.datetime(date.year, 1, 1, calendar=self.calendar))
+            last = self.micro(cftime.datetime(date.year + 1, 1, 1, calendar=self.calendar))
+            self._year = first, last
         return (micro - first) / (last - first)
 
 

@@ -188,6 +188,9 @@ class ForcingSection(_Section):
         {}, description="variable of a field, where name, alias or standard_name do not tell"
     )
     interpolate: Literal["hold", "linear"] = Field("hold", description="between the times of the files")
+    missing: Literal["stop", "hold"] = Field(
+        "stop", description="a value that is missing in a cell: stop, or take the last one that was not"
+    )
 
 
 class MaskSection(_Section):
@@ -206,6 +209,9 @@ class DriverSection(_Section):
     dt: IntervalText = Field("1d", description="step of the driver")
     forcing: list[ForcingSection] = Field(min_length=1)
     mask: MaskSection | None = None
+    sites: Path | None = Field(
+        None, description="CSV file with columns lat and lon: run at these places, with the forcing nearest to each"
+    )
 
     _dt_is_fixed = field_validator("dt")(_fixed)
 

@@ -24,6 +24,7 @@ from coupler_plugin.clock import Alarm, Clock, parse_interval
 from coupler_plugin.config import Config, RestartSection, faults, load_config, parse_constant
 from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.emulator.load import load
+from coupler_plugin.energy import Meter
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.exchange import Exchange, Window, producers
 from coupler_plugin.fields import Fields
@@ -81,8 +82,14 @@ class Coupler:
         self.comm = comm
         meet(comm, "init", meeting.PATIENCE)
         self.timers = Timers()
+        #: what the run cost, once it is finalized, where the coupling file asks for a report
+        self.report: dict[str, Any] = {}
         self.config = config if isinstance(config, Config) else load_config(config, comm)[0]
         self._settle_threads()
+        section = self.config.report
+        self._meter = Meter(comm) if section and section.energy == "measure" else None
+        if section and (section.trace or section.html):
+            self.timers.events = []
         self.clock = Clock(start, dt, self.config.calendar)
         self.fields = Fields(self.config.fields)
         self.emulators = [self._load(index) for index in range(len(self.config.emulators))]
@@ -95,10 +102,10 @@ class Coupler:
         #: seconds that records of the histories may wait in memory; more than 0 is for who closes them in any case
         self.patience = 0.0
         self._streams: list[Stream] = []
-        for index, section in enumerate(self.config.history):
+        for index, history in enumerate(self.config.history):
             with self.config.blaming("history", index, "every"):
-                window = self._windows.setdefault(section.every, Window(Alarm(self.clock, section.every)))
-            self._streams.append(Stream(section, window, self.fields, self.clock))
+                window = self._windows.setdefault(history.every, Window(Alarm(self.clock, history.every)))
+            self._streams.append(Stream(history, window, self.fields, self.clock))
         self._recorder: Recorder | None = None
         if self.config.record:
             with self.config.blaming("record", "every"):
@@ -155,11 +162,11 @@ class Coupler:
 
     def step(self) -> None:
         """Take one step of the host, whose arrays hold the values of the step that ends now; a collective call."""
-        began = perf_counter()
         if not self._is_prepared:
             self._prepare()
         elif self._is_finalized:
             self._expect("step", True, "")
+        began = perf_counter()
         clock = self.clock
         clock.advance()
         if self._updates:
@@ -191,6 +198,10 @@ class Coupler:
         section, stamp = self.config.restart, self.clock.stamp(self.clock.start)
         return section is not None and section.read != "never" and self._restart_files(section).exists(stamp)
 
+    def first_call(self, emulator: ColumnEmulator) -> int:
+        """Return when an emulator is due for the first time [microseconds since 0001-01-01]."""
+        return self._windows[emulator.every].alarm.next
+
     def finalize(self) -> None:
         """End the run: close the history file and write the report; a collective call."""
         self._expect("finalize", True, "")
@@ -198,8 +209,11 @@ class Coupler:
         self._is_finalized = True
         self.close_history()
         if self.config.report:
-            self.report = report.summarise(self.comm, self.clock, self.cells, self.emulators, self.timers)
-            report.write(self.report, self.config.report.file, self.comm)
+            self.report = report.summarise(
+                self.config.report, self.comm, self.clock, self.cells, self.emulators, self.timers,
+                self.config.threads, self._meter,
+            )  # fmt: skip
+            report.write(self.report, self.config.report, self.comm)
 
     def close_history(self) -> None:
         """Finish the files of history and record, whatever has happened before; a collective call."""

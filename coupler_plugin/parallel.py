@@ -58,7 +58,7 @@ def together(comm: MPI.Comm | None, work: Callable[[], T]) -> T:
         result = work()
     except Exception as caught:
         error = caught
-    if comm is not None and _any(comm, error is not None):
+    if comm is not None and any_of(comm, error is not None):
         failed = [(rank, text) for rank, text in enumerate(comm.allgather(_describe(error))) if text]
         if failed and error is None:
             rank, (status, text) = failed[0]
@@ -68,8 +68,10 @@ def together(comm: MPI.Comm | None, work: Callable[[], T]) -> T:
     return result  # type: ignore[no-any-return]
 
 
-def _any(comm: MPI.Comm, condition: bool) -> bool:
+def any_of(comm: MPI.Comm | None, condition: bool) -> bool:
     """Return whether a condition holds on any rank; a sum of numbers, which steps can afford."""
+    if comm is None:
+        return condition
     total = np.zeros(1, np.int64)
     comm.Allreduce(np.full(1, condition, np.int64), total)
     return bool(total[0])

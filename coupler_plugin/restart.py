@@ -251,6 +251,16 @@ class RestartFiles:
             )
 
 
+def newest(folder: Path, name: str) -> str | None:
+    """Return the time of the newest restart in a folder, as ``YYYY-MM-DDTHH:MM:SS``; None without one."""
+    stamps = sorted(path.name.rpartition(".")[2] for path in folder.glob(f"rpointer.{name}.*-*-*-?????"))
+    if not stamps:
+        return None
+    date, _, seconds = stamps[-1].rpartition("-")
+    minutes, second = divmod(int(seconds), 60)
+    return f"{date}T{minutes // 60:02d}:{minutes % 60:02d}:{second:02d}"
+
+
 def _describe(file: netCDF4.Dataset) -> tuple[dict[str, Any], dict[str, tuple[tuple[int, ...], Any]]]:
     file.set_auto_mask(False)
     return json.loads(file.facts), {name: (v.shape, v.dtype) for name, v in file.variables.items()}

@@ -11,6 +11,7 @@ from coupler_plugin import CouplerError, __version__
 from coupler_plugin.cli.inspect import inspect
 from coupler_plugin.cli.prefix import prefix
 from coupler_plugin.cli.replay import replay
+from coupler_plugin.cli.report import report
 from coupler_plugin.cli.run import run
 from coupler_plugin.cli.validate import validate
 from coupler_plugin.cli.weights import weights
@@ -22,7 +23,7 @@ def commands() -> None:
     """Learned emulators inside Fortran land-surface and Earth-system models."""
 
 
-for command in (inspect, prefix, replay, run, validate, weights):
+for command in (inspect, prefix, replay, report, run, validate, weights):
     commands.add_command(command)
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from time import sleep
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from coupler_plugin import report_table
 from coupler_plugin.coupler import Coupler
 from coupler_plugin.errors import CouplerError, Status
 
@@ -25,29 +27,47 @@ if TYPE_CHECKING:
 _LAUNCHED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK", "SLURM_STEP_NUM_TASKS")
 
 
+#: what a shell calls the end by Ctrl-C
+INTERRUPTED: Final = 130
+
+
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("-n", "--ranks", default=1, show_default=True, help="Start this many MPI ranks.")
-@click.option("--overwrite", is_flag=True, help="Replace a history file that exists.")
+@click.option("--overwrite", is_flag=True, help="Replace history files that exist.")
+@click.option("--resume", is_flag=True, help="Go on from the newest restart.")
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan and stop.")
-def run(file: Path, ranks: int, overwrite: bool, dry_run: bool) -> None:
-    """Run the coupling FILE offline, as its section 'driver:' says; also under mpirun or srun."""
+def run(file: Path, ranks: int, overwrite: bool, resume: bool, dry_run: bool) -> None:
+    """Run the coupling FILE offline, as its section 'driver:' says; also under mpirun or srun.
+
+    Ctrl-C, or the signal USR1, finishes the step, writes a restart if the file has a section 'restart:', and ends with
+    the status 130.
+    """
     if ranks > 1:
         sys.exit(_launch(ranks))
-    from coupler_plugin.driver import run as run_offline
+    from coupler_plugin import driver
 
     comm = _world()
+    is_root = comm is None or comm.Get_rank() == 0
+    tables: list[Table] = []
     try:
-        coupler = run_offline(file, comm, overwrite, dry_run)
+        if dry_run:
+            tables = driver.plan(driver.prepare(file, comm, overwrite, resume))
+        else:
+            coupler = driver.run(file, comm, overwrite, resume)
+            tables = [_result(coupler), *(report_table.tables(coupler.report) if coupler.report else [])]
     except KeyboardInterrupt:
-        click.echo("interrupted; the step was finished and what the coupling file asks for is written", err=True)
-        sys.exit(130)
+        if is_root:
+            click.echo("interrupted; the step was finished and what the coupling file asks for is written", err=True)
+        sys.exit(INTERRUPTED)
     except CouplerError as error:
         if comm is None:
             raise
         _stop(comm, error)
-    if comm is None or comm.Get_rank() == 0:
-        _print(coupler, dry_run)
+    if is_root:
+        console = Console()
+        for table in tables:
+            console.print(table)
 
 
 def _stop(comm: MPI.Comm, error: CouplerError) -> None:
@@ -67,7 +87,17 @@ def _launch(ranks: int) -> int:
     words = sys.argv[1:]
     place = next(i for i, word in enumerate(words) if word.startswith(("-n", "--ranks")))
     del words[place : place + (2 if words[place] in ("-n", "--ranks") else 1)]
-    return subprocess.run([launcher, "-n", str(ranks), sys.executable, "-m", "coupler_plugin", *words]).returncode
+    command = [launcher, "-n", str(ranks), sys.executable, "-m", "coupler_plugin", *words]
+    # In a session of its own, mpirun does not see a Ctrl-C, at which it would kill the ranks; they get USR1 instead.
+    process = subprocess.Popen(command, start_new_session=True)
+    interrupted = False
+    while True:
+        try:
+            code = process.wait()
+            return INTERRUPTED if interrupted else code
+        except KeyboardInterrupt:
+            interrupted = True
+            process.send_signal(signal.SIGUSR1)
 
 
 def _world() -> MPI.Comm | None:
@@ -79,20 +109,15 @@ def _world() -> MPI.Comm | None:
     return MPI.COMM_WORLD
 
 
-def _print(coupler: Coupler, dry: bool) -> None:
-    clock = coupler.clock
+def _result(coupler: Coupler) -> Table:
+    """Return where the results of a run are."""
+    config = coupler.config
     table = Table(show_header=False)
-    table.add_row("emulators", ", ".join(f"{e.name} {e.manifest.version} every {e.every}" for e in coupler.emulators))
-    if coupler.cells:
-        table.add_row("cells of rank 0", str(coupler.cells.n))
-    if not dry:
-        seconds = coupler.timers.seconds
-        table.add_row("simulated until", str(clock.date(clock.now)))
-        table.add_row("steps", str(clock.steps))
-        table.add_row("seconds in steps", f"{seconds['step']:.2f}")
-        table.add_row("seconds in emulators", f"{seconds['infer']:.2f}")
-    for history in coupler.config.history:
+    table.add_row("simulated until", str(coupler.clock.date(coupler.clock.now)))
+    for history in config.history:
         table.add_row("history", str(history.file))
-    if coupler.config.report and not dry:
-        table.add_row("report", str(coupler.config.report.file))
-    Console().print(table)
+    if config.report:
+        for name in ("file", "html", "trace"):
+            if path := getattr(config.report, name):
+                table.add_row("report" if name == "file" else name, str(path))
+    return table

@@ -38,12 +38,21 @@ class Domain:
         Centres [degrees_east, degrees_north].
     area : float64 array, shape (places,), or None
         Areas [m2].
+    shape : tuple of int
+        Sizes of the dimensions.
     """
 
     dims: tuple[Hashable, ...]
     lon: NDArray[np.float64]
     lat: NDArray[np.float64]
     area: NDArray[np.float64] | None
+    shape: tuple[int, ...] = ()
+
+    def describe(self) -> str:
+        """Return the extent of the places as a person reads it."""
+        sizes = " x ".join(f"{size} {dim}" for dim, size in zip(self.dims, self.shape, strict=True))
+        lat, lon = (f"{values.min():.2f} to {values.max():.2f}" for values in (self.lat, self.lon))
+        return f"{sizes}; latitude {lat}, longitude {lon}"
 
 
 def read_domain(file: xr.Dataset, variable: Hashable, path: str) -> Domain:
@@ -56,10 +65,11 @@ def read_domain(file: xr.Dataset, variable: Hashable, path: str) -> Domain:
     """
     dims = tuple(dim for dim in file[variable].dims if dim != "time")
     lon, lat = (_coordinate(file, which, dims, path) for which in ("lon", "lat"))
+    shape = tuple(file.sizes[dim] for dim in dims)
     area = next((v for v in file.variables.values() if v.attrs.get("standard_name") == "cell_area"), None)
     if area is not None and set(area.dims) == set(dims):
-        return Domain(dims, _flat(lon, file, dims), _flat(lat, file, dims), _flat(area, file, dims))
-    return Domain(dims, _flat(lon, file, dims), _flat(lat, file, dims), _rectilinear_area(lon, lat, file, dims))
+        return Domain(dims, _flat(lon, file, dims), _flat(lat, file, dims), _flat(area, file, dims), shape)
+    return Domain(dims, _flat(lon, file, dims), _flat(lat, file, dims), _rectilinear_area(lon, lat, file, dims), shape)
 
 
 def share(places: NDArray[np.intp], rank: int, size: int) -> NDArray[np.intp]:

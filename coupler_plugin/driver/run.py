@@ -3,32 +3,72 @@
 
 from __future__ import annotations
 
-import signal
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from coupler_plugin.clock import parse_interval
+from coupler_plugin.clock import Clock, parse_interval
 from coupler_plugin.config import Config, DriverSection, load_config
 from coupler_plugin.coupler import Coupler
 from coupler_plugin.driver.domain import share
 from coupler_plugin.driver.forcing import Forcing
+from coupler_plugin.driver.interrupt import Interrupt
+from coupler_plugin.driver.progress import ProgressLine
+from coupler_plugin.driver.sites import nearest, read_sites
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.exchange import producers
 from coupler_plugin.fields import FieldEntry
-from coupler_plugin.parallel import rank_of, size_of, together
+from coupler_plugin.parallel import any_of, broadcast, rank_of, size_of, together
+from coupler_plugin.restart import newest
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+#: seconds that records of the histories may wait in memory: the driver closes the files whatever happens
+_PATIENCE: Final = 5.0
 
-def run(path: Path, comm: MPI.Comm | None = None, overwrite: bool = False, dry: bool = False) -> Coupler:
+
+@dataclass(frozen=True)
+class Run:
+    """An offline run that is checked and ready to step.
+
+    Attributes
+    ----------
+    coupler : Coupler
+    forcings : sequence of Forcing
+        One for each entry of `driver: forcing:`.
+    places : intp array, shape (n,)
+        Where this rank's cells are in the forcing.
+    inputs : list of (field, array, Forcing)
+        What is read at each step, and into which array.
+    end : int
+        End of the run [microseconds since 0001-01-01].
+    farthest : float or None
+        Greatest distance from a site to its forcing, over all sites [m].
+    """
+
+    coupler: Coupler
+    forcings: Sequence[Forcing]
+    places: NDArray[np.intp]
+    inputs: list[tuple[str, NDArray[np.float64], Forcing]]
+    end: int
+    farthest: float | None
+
+    def fill(self) -> None:
+        """Read the fields of the step that comes next."""
+        clock = self.coupler.clock
+        middle = clock.now + clock.dt // 2
+        for name, array, forcing in self.inputs:
+            array[:] = forcing.values(name, middle, self.places)
+
+
+def run(path: Path, comm: MPI.Comm | None = None, overwrite: bool = False, resume: bool = False) -> Coupler:
     """Run a coupling file that has a section `driver:`; a collective call.
 
     Parameters
@@ -37,14 +77,14 @@ def run(path: Path, comm: MPI.Comm | None = None, overwrite: bool = False, dry: 
         The coupling file.
     comm : mpi4py.MPI.Comm, optional
     overwrite : bool
-        Whether a history file that exists may be replaced.
-    dry : bool
-        Stop before the first step, after everything is checked.
+        Whether history files that exist may be replaced.
+    resume : bool
+        Whether to go on from the newest restart instead of the start that the file names.
 
     Returns
     -------
     Coupler
-        finalized, unless `dry`.
+        finalized.
 
     Raises
     ------
@@ -53,33 +93,61 @@ def run(path: Path, comm: MPI.Comm | None = None, overwrite: bool = False, dry: 
     KeyboardInterrupt
         after an interrupt, when the step is finished and the restart, if there is one, is written.
     """
-    config, _ = load_config(path, comm)
-    section = together(comm, lambda: _driver_section(config, path))
-    coupler = Coupler(path, comm=comm, start=section.start, dt=parse_interval(section.dt).micro / 1e6)
-    end = coupler.clock.parse(section.end)
-    forcings = together(comm, lambda: _open(coupler, section, end))
-    domain = forcings[0].domain
-    own = share(together(comm, lambda: _choose_places(forcings[0], section)), rank_of(comm), size_of(comm))
-    coupler.set_cells(own + 1, domain.lon[own], domain.lat[own], None if domain.area is None else domain.area[own])
-    inputs = _bind(coupler, forcings, own.size)
-    together(comm, lambda: _check_history(config, coupler, overwrite))
-    if dry:
-        return coupler
-    with _Interrupt() as interrupt, _Progress(coupler, end) as progress:
-        while coupler.clock.now < end and not interrupt.came(comm):
-            middle = coupler.clock.now + coupler.clock.dt // 2
-            together(comm, lambda middle=middle: _fill(inputs, middle, own))  # type: ignore[misc]
-            coupler.step()
-            progress.show()
-    if interrupt.came(comm) and config.restart:
-        coupler.write_restart()
+    ready = prepare(path, comm, overwrite, resume)
+    coupler = ready.coupler
+    coupler.patience = _PATIENCE
+    clock, timers = coupler.clock, coupler.timers
+    try:
+        with Interrupt() as interrupt, ProgressLine(clock, ready.end, rank_of(comm) == 0) as progress:
+            was_interrupted = False
+            while clock.now < ready.end and not was_interrupted:
+                since = perf_counter()
+                together(comm, ready.fill)
+                timers.add("read", since)
+                coupler.step()
+                progress.show()
+                was_interrupted = any_of(comm, interrupt.came)
+        if was_interrupted and coupler.config.restart:
+            coupler.write_restart()
+    except CouplerError:  # on all ranks
+        coupler.close_history()
+        raise
     coupler.finalize()
-    if interrupt.came(comm):
+    if was_interrupted:
         raise KeyboardInterrupt
     return coupler
 
 
-Inputs = list[tuple[str, NDArray[np.float64], Forcing]]
+def prepare(path: Path, comm: MPI.Comm | None = None, overwrite: bool = False, resume: bool = False) -> Run:
+    """Check all of an offline run and return it, ready to step; a collective call."""
+    config, _ = load_config(path, comm)
+    section = together(comm, lambda: _driver_section(config, path))
+    dt = parse_interval(section.dt).micro / 1e6
+    start = broadcast(comm, together(comm, lambda: _start(config, section, resume) if rank_of(comm) == 0 else ""))
+    coupler = Coupler(config, comm=comm, start=start, dt=dt)
+    end = coupler.clock.parse(section.end)
+    forcings = together(comm, lambda: _open(coupler, section, end))
+    domain = forcings[0].domain
+    places = together(comm, lambda: _choose_places(forcings[0], section))
+    farthest = None
+    if section.sites is None:
+        places = share(places, rank_of(comm), size_of(comm))
+        area = None if domain.area is None else domain.area[places]
+        coupler.set_cells(places + 1, domain.lon[places], domain.lat[places], area)
+    else:
+        file = section.sites
+        sites = together(comm, lambda: read_sites(file))
+        places, distance = nearest(sites, domain, places)
+        own = share(np.arange(places.size), rank_of(comm), size_of(comm))
+        coupler.set_cells(own + 1, sites.lon[own], sites.lat[own])
+        places, farthest = places[own], float(distance.max())
+    inputs = []
+    for forcing in forcings:
+        for name, units in forcing.units.items():
+            inputs.append((name, np.zeros(places.size), forcing))
+            coupler.bind(name, inputs[-1][1], units)
+    together(comm, lambda: _check_outputs(config, coupler, overwrite))
+    return Run(coupler, forcings, places, inputs, end, farthest)
 
 
 def _driver_section(config: Config, path: Path) -> DriverSection:
@@ -88,6 +156,19 @@ def _driver_section(config: Config, path: Path) -> DriverSection:
             Status.CONFIG, f"'{path}' has no section 'driver:', which names the forcing and the time of an offline run."
         )
     return config.driver
+
+
+def _start(config: Config, section: DriverSection, resume: bool) -> str:
+    """Return the time at which a run begins: the newest restart's, if it is to go on."""
+    if not resume:
+        return section.start
+    found = config.restart and newest(config.restart.dir, config.restart.name)
+    if not found:
+        where = f"in '{config.restart.dir}'" if config.restart else "named by the coupling file: it has no 'restart:'"
+        raise CouplerError(Status.CONFIG, f"there is no restart {where}, from which to go on; run without --resume.")
+    if Clock(found, 1.0, config.calendar).now >= Clock(section.end, 1.0, config.calendar).now:
+        raise CouplerError(Status.CONFIG, f"the newest restart is of {found}, and the run ends at {section.end}.")
+    return found
 
 
 def _open(coupler: Coupler, section: DriverSection, end: int) -> list[Forcing]:
@@ -111,6 +192,7 @@ def _open(coupler: Coupler, section: DriverSection, end: int) -> list[Forcing]:
 def _wanted(coupler: Coupler) -> list[FieldEntry]:
     """Return the fields that the run can use and that no emulator computes."""
     names = [e.name for column in coupler.emulators for e in (*column.manifest.inputs, *column.manifest.static)]
+    names += [name for column in coupler.emulators for name in column.asks]
     names += [name for history in coupler.config.history for name in history.names]
     computed = producers(coupler.fields, coupler.emulators)
     entries = {coupler.fields[name].name: coupler.fields[name] for name in names}
@@ -129,72 +211,27 @@ def _choose_places(forcing: Forcing, section: DriverSection) -> NDArray[np.intp]
     return places
 
 
-def _bind(coupler: Coupler, forcings: Sequence[Forcing], n: int) -> Inputs:
-    inputs: Inputs = []
-    for forcing in forcings:
-        for name, units in forcing.units.items():
-            inputs.append((name, np.zeros(n), forcing))
-            coupler.bind(name, inputs[-1][1], units)
-    return inputs
-
-
-def _fill(inputs: Inputs, middle: int, own: NDArray[np.intp]) -> None:
-    for name, array, forcing in inputs:
-        array[:] = forcing.values(name, middle, own)
-
-
-def _check_history(config: Config, coupler: Coupler, overwrite: bool) -> None:
+def _check_outputs(config: Config, coupler: Coupler, overwrite: bool) -> None:
+    """Check before the first step that all that the run is to write can be written."""
     files = [("history", history.file) for history in config.history]
     files += [("record", config.record.file)] if config.record else []
     found = [f"{what} file '{file}'" for what, file in files if file.exists()]
     if found and not overwrite and not coupler.has_restart():
         raise CouplerError(Status.IO, f"the {found[0]} exists; move it away or allow its replacement with --overwrite.")
+    paths = [file for _, file in files]
+    paths += [config.restart.dir / "restart"] if config.restart else []
+    paths += [f for f in (config.report.file, config.report.html, config.report.trace) if f] if config.report else []
+    if rank_of(coupler.comm) == 0:
+        for path in paths:
+            _check_writable(path)
 
 
-class _Interrupt:
-    """Notes an interrupt, so that the step is finished before the run ends."""
-
-    def __enter__(self) -> _Interrupt:
-        self._came = False
-        self._before = signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
-
-    def _note(self, number: int, frame: object) -> None:
-        self._came = True
-
-    def came(self, comm: MPI.Comm | None) -> bool:
-        """Return whether any rank was interrupted; a collective call."""
-        return self._came if comm is None else any(comm.allgather(self._came))
-
-
-class _Progress:
-    """A line on standard error, on rank 0: share done, date, simulated years per day, time left."""
-
-    def __init__(self, coupler: Coupler, end: int) -> None:
-        self._clock = coupler.clock
-        self._began = perf_counter()
-        self._bar = Progress(
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %  {task.fields[date]}  {task.fields[rate]}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=rank_of(coupler.comm) != 0,
-        )
-        self._task = self._bar.add_task("", total=(end - self._clock.now) / self._clock.dt, date="", rate="")
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.stop()
-
-    def show(self) -> None:
-        """Count a step."""
-        years = (self._clock.now - self._clock.start) / (365.25 * 86_400e6)
-        rate = years / (perf_counter() - self._began) * 86_400
-        date = self._clock.stamp(self._clock.now)[:10]
-        self._bar.update(self._task, advance=1, date=date, rate=f"{rate:,.0f} simulated years per day")
+def _check_writable(file: Path) -> None:
+    """Check that a file can be made or replaced; folders that lack are made only when it is written."""
+    folder = file.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise CouplerError(Status.IO, f"'{file}' cannot be written: '{folder}' is no folder that you may write to.")
+    if file.exists() and not os.access(file, os.W_OK):
+        raise CouplerError(Status.IO, f"'{file}' cannot be written: it exists, and you may not change it.")

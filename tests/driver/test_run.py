@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from rich.console import Console
 
 from coupler_plugin import Coupler, Status
-from coupler_plugin.driver import run
+from coupler_plugin.driver import plan, prepare, run
 from tests.driver.conftest import LAT, LON, forcing
 from tests.refusal import refused
 
@@ -87,6 +88,25 @@ def test_sites_are_cells_too(tmp_path: Path, offline: Offline) -> None:
     sites.transpose("time", "site", ...).to_netcdf(tmp_path / "f.nc")
     run(offline(["f.nc"]))
     assert history(tmp_path).lat.values.tolist() == lat.ravel().tolist()
+
+
+def test_site_list_takes_the_nearest_forcing(tmp_path: Path, offline: Offline) -> None:
+    forcing(0, 10).to_netcdf(tmp_path / "f.nc")
+    (tmp_path / "sites.csv").write_text("name,lat,lon\nA,-28,179\nB,1,-80\nC,-29,-179\n")
+    coupler = run(offline(["f.nc"], driver={"sites": "sites.csv"}))
+    assert coupler.cells is not None
+    result = history(tmp_path)
+    np.testing.assert_allclose(result.tas[0], 270 + np.array([10, 7, 10]) / 100, atol=1e-4)
+    assert result.lat.values.tolist() == [-28.0, 1.0, -29.0]
+    assert result.id.values.tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("text", ["lat,longitude\n1,2\n", "lat,lon\n1,west\n", "lat,lon\n"])
+def test_site_list_without_places_is_refused(tmp_path: Path, offline: Offline, text: str) -> None:
+    forcing(0, 10).to_netcdf(tmp_path / "f.nc")
+    (tmp_path / "sites.csv").write_text(text)
+    with refused(Status.CELLS, "sites.csv"):
+        run(offline(["f.nc"], driver={"sites": "sites.csv"}))
 
 
 def test_offline_run_has_the_bits_of_a_host(tmp_path: Path, offline: Offline) -> None:
@@ -167,6 +187,56 @@ def test_forcing_that_ends_early_is_refused_before_the_run(tmp_path: Path, offli
         run(offline(["f.nc"]))
 
 
+def test_calendars_that_agree_since_1582_are_one(tmp_path: Path, offline: Offline) -> None:
+    forcing(0, 10, calendar="proleptic_gregorian").to_netcdf(tmp_path / "f.nc")
+    run(offline(["f.nc"], calendar="standard"))
+    assert history(tmp_path).sizes["time"] == 10
+
+
+def test_months_without_bounds_stand_for_whole_months(tmp_path: Path, offline: Offline) -> None:
+    file = forcing(0, 4, calendar="noleap", bounds=False).drop_vars("time")
+    file = file.assign_coords(time=("time", np.array([15.5, 45.0, 74.5, 105.0]), {
+        "units": "days since 2001-01-01", "calendar": "noleap", "standard_name": "time"}))  # fmt: skip
+    file.to_netcdf(tmp_path / "f.nc")
+    run(offline(["f.nc"], calendar="noleap", driver={"start": "2001-01-31", "end": "2001-04-02"}))
+    tas = history(tmp_path).tas[:, 0].values
+    np.testing.assert_allclose(tas[[0, 1, 28, 29, 59, 60]], 270 + np.array([0, 1, 1, 2, 2, 3]), atol=1e-4)
+
+
+def test_one_record_serves_an_interpolation_too(tmp_path: Path, offline: Offline) -> None:
+    forcing(0, 1).to_netcdf(tmp_path / "f.nc")
+    section = {"forcing": [{"files": ["f.nc"], "interpolate": "linear"}], "end": "2001-01-02", "dt": "6h"}
+    run(offline([], driver=section))
+    assert history(tmp_path).tas[0, 0] == 270.0
+
+
+def test_interpolation_goes_on_from_file_to_file(tmp_path: Path, offline: Offline) -> None:
+    forcing(0, 5).to_netcdf(tmp_path / "a.nc")
+    forcing(5, 7).to_netcdf(tmp_path / "b.nc")
+    section = {"forcing": [{"files": ["?.nc"], "interpolate": "linear"}], "dt": "6h"}
+    run(offline([], driver=section))
+    np.testing.assert_allclose(history(tmp_path).tas[1:, 0], 270 + np.arange(1, 10), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "words"),
+    [
+        (lambda f: f.assign(air_temperature=(f.air_temperature - 273.15).assign_attrs(units="degC")), Status.UNITS,
+         ["'degC'", "'K'", "b.nc", "a.nc"]),
+        (lambda f: f.assign_coords(lon=("lon", LON + 1.0, {"units": "degrees_east"})), Status.CELLS,
+         ["b.nc", "other cells"]),
+        (lambda f: f.drop_vars("air_temperature"), Status.CONFIG, ["b.nc", "no variable 'air_temperature'"]),
+    ],
+)  # fmt: skip
+def test_file_unlike_the_first_is_refused(
+    tmp_path: Path, offline: Offline, change: Callable[[xr.Dataset], xr.Dataset], status: Status, words: list[str]
+) -> None:
+    forcing(0, 5).to_netcdf(tmp_path / "a.nc")
+    change(forcing(5, 5)).to_netcdf(tmp_path / "b.nc")
+    with refused(status, *words):
+        run(offline(["a.nc", "b.nc"]))
+
+
 def test_other_calendar_is_refused_with_the_remedy(tmp_path: Path, offline: Offline) -> None:
     forcing(0, 10, calendar="noleap").to_netcdf(tmp_path / "f.nc")
     with refused(Status.CONFIG, "'noleap'", "'360_day'", "calendar: noleap"):
@@ -179,6 +249,71 @@ def test_missing_value_names_file_time_and_cell(tmp_path: Path, offline: Offline
     file.to_netcdf(tmp_path / "f.nc")
     with refused(Status.RUN, "f.nc", "'air_temperature'", "2001-01-05", "cell 7"):
         run(offline(["f.nc"]))
+
+
+def test_missing_values_may_be_held_also_by_a_run_that_begins_in_the_gap(tmp_path: Path, offline: Offline) -> None:
+    file = forcing(0, 10)
+    file.air_temperature[4:7, 1, 2] = np.nan
+    file.isel(time=slice(5)).to_netcdf(tmp_path / "a.nc")
+    file.isel(time=slice(5, 10)).to_netcdf(tmp_path / "b.nc")
+    held = {"forcing": [{"files": ["a.nc", "b.nc"], "missing": "hold"}]}
+    run(offline([], driver=held))
+    days = np.array([0, 1, 2, 3, 3, 3, 3, 7, 8, 9])
+    np.testing.assert_allclose(history(tmp_path).tas[:, 6], 270.06 + days, atol=1e-4)
+    run(offline([], driver={**held, "start": "2001-01-07"}), overwrite=True)
+    np.testing.assert_allclose(history(tmp_path).tas[:, 6], 270.06 + days[6:], atol=1e-4)
+
+
+def test_missing_value_that_nothing_came_before_is_refused(tmp_path: Path, offline: Offline) -> None:
+    forcing(0, 10).assign(swdown=forcing(0, 10).swdown.where(forcing(0, 10).land > 2)).to_netcdf(tmp_path / "f.nc")
+    with refused(Status.CELLS, "no cell of the forcing has values"):
+        run(offline(["f.nc"], emulator="carbon", driver={"forcing": [{"files": ["f.nc"], "missing": "hold"}]}))
+
+
+def test_interrupted_run_of_two_ranks_goes_on_where_it_stopped(tmp_path: Path, offline: Offline) -> None:
+    forcing(0, 360).to_netcdf(tmp_path / "f.nc")
+    sections = {"restart": {}, "driver": {"end": "2001-12-01", "dt": "5min"}}
+    path = offline(["f.nc"], emulator="carbon", **sections)
+    environment = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    command = [sys.executable, "-m", "coupler_plugin", "run", str(path), "-n", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "history.nc").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert errors.count(b"interrupted") == 1
+    stopped = history(tmp_path)
+    assert 0 < stopped.sizes["time"] < 300
+    days = stopped.sizes["time"] + 3
+    path = offline(["f.nc"], emulator="carbon", restart={}, driver={"dt": "5min", "end": str(_day(days))})
+    run(path, resume=True)
+    resumed = history(tmp_path)
+    assert resumed.sizes["time"] == days
+    run(path, overwrite=True)
+    assert history(tmp_path).equals(resumed)
+
+
+def _day(number: int) -> str:
+    """Return the date a number of days after the start, in the 360-day calendar."""
+    return f"2001-{number // 30 + 1:02d}-{number % 30 + 1:02d}"
+
+
+def test_resume_without_a_restart_is_refused(tmp_path: Path, offline: Offline) -> None:
+    forcing(0, 10).to_netcdf(tmp_path / "f.nc")
+    with refused(Status.CONFIG, "no restart", "without --resume"):
+        run(offline(["f.nc"], restart={}), resume=True)
+
+
+def test_error_in_a_run_leaves_the_history_that_came_before_it(tmp_path: Path, offline: Offline) -> None:
+    file = forcing(0, 10)
+    file.air_temperature[4, 1, 2] = np.nan
+    file.to_netcdf(tmp_path / "f.nc")
+    with refused(Status.RUN, "2001-01-05"):
+        run(offline(["f.nc"]))
+    assert history(tmp_path).sizes["time"] == 4
 
 
 def test_places_that_never_have_values_are_no_cells(tmp_path: Path, offline: Offline) -> None:
@@ -225,7 +360,30 @@ def test_coupling_file_without_driver_is_refused(tmp_path: Path, coupling: Calla
         run(coupling())
 
 
-def test_dry_run_writes_nothing(tmp_path: Path, offline: Offline) -> None:
+def test_plan_says_who_reads_what_when_and_where_and_writes_nothing(tmp_path: Path, offline: Offline) -> None:
+    forcing(0, 12).to_netcdf(tmp_path / "f.nc")
+    path = offline(["f.nc"], restart={"every": "5d"}, report="report.json")
+    console = Console(width=200, record=True)
+    for table in plan(prepare(path)):
+        console.print(table)
+    text = console.export_text()
+    for words in (
+        "air_temperature", "12 records, 2001-01-01 to 2001-01-13", "held", "echo", "2001-01-02 00:00:00",
+        "history.nc", "lai, tas", "5d", "10 steps, 360_day", "3 lat x 4 lon", "1, with 12 to 12 cells", "MiB",
+        "report.json",
+    ):  # fmt: skip
+        assert words in text
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["echo.pt", "f.nc", "run.yml"]
+
+
+@pytest.mark.parametrize("section", ["history", "restart", "report"])
+def test_place_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path, offline: Offline, section: str) -> None:
     forcing(0, 10).to_netcdf(tmp_path / "f.nc")
-    run(offline(["f.nc"]), dry=True)
-    assert not (tmp_path / "history.nc").exists()
+    (tmp_path / "file").write_text("no folder")
+    sections = {
+        "history": {"file": "file/h.nc", "fields": ["lai"]}, "restart": {"dir": "file"}, "report": "file/report.json",
+    }  # fmt: skip
+    kept = {"history": {"file": "h.nc", "fields": ["lai"]}}
+    with refused(Status.IO, "cannot be written", "file"):
+        run(offline(["f.nc"], **{**kept, section: sections[section]}))
+    assert not (tmp_path / "h.nc").exists()
