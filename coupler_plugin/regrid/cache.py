@@ -108,6 +108,6 @@ def _is_sound(path: Path, key: str) -> bool:
             for _ in weights.slabs():
                 pass
     except CouplerError as error:
-        logger.warning("%s It is made again.", error)
+        logger.warning("%s That is done now.", error)
         return False
     return True

@@ -104,7 +104,7 @@ def _run(script: Path, folder: Path, result: str, timeout: float) -> None:
     else:
         what = f"failed with exit code {code}" if code else "wrote no weights"
     lines = (folder / "output").read_text(errors="replace").strip().splitlines()[-_LINES:]
-    said = "\n  ".join(["; its last words:", *lines]) if lines else ", without a word"
+    said = "\n  ".join(["; its last words:", *lines]) if lines else ", without a word."
     name = script.stem.strip("_").removesuffix("_child")
     raise CouplerError(
         Status.RUN,
