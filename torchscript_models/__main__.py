@@ -31,6 +31,7 @@ from torchscript_models.watch import Checkpoints, Watch, tracked
 RECIPES = {
     "leaf_area_index": "torchscript_models.leaf_area_index.recipe:LeafAreaIndexRecipe",
     "carbon_flux": "torchscript_models.carbon_flux.recipe:CarbonFluxRecipe",
+    "downscaling": "torchscript_models.downscaling.recipe:DownscalingRecipe",
     "land_cover": "torchscript_models.land_cover.recipe:LandCoverRecipe",
 }
 

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The downscaling networks: a backbone on the coarse or the fine grid, static fields, one head for all.
 
-A network answers how the fine field departs from the interpolated coarse one, in scaled units; `Downscaling` puts the
-scaling around it and is what a host runs.
+A network answers how the fine field departs from the interpolated coarse one, in scaled units: where it knows nothing
+better, interpolation remains. `Downscaling` puts the scaling around it and is what a host runs.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -145,3 +148,65 @@ def build(config: Architecture) -> nn.Module:
     if config.window > 1:
         return RecurrentNet(config)
     return UNetDownscaling(config) if config.backbone == "unet" else SpatialNet(config)
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Means and standard deviations over the training data.
+
+    Attributes
+    ----------
+    coarse, static : array, shape (2, channels)
+        Mean and standard deviation of each channel; the last static one is the relief.
+    departure : float
+        Standard deviation of the fine field's departure from the interpolated coarse one.
+    """
+
+    coarse: NDArray[np.float32]
+    static: NDArray[np.float32]
+    departure: float
+
+
+class Downscaling(nn.Module):
+    """A downscaling network in physical units; the first coarse channel is the one that is downscaled.
+
+    Static fields come as all their fine values in a coarse cell, row by row, so that they can lie on the coarse grid.
+    The first one is the elevation; from it follows one more, the relief: how it departs from its own coarse means.
+
+    Parameters
+    ----------
+    config : Architecture
+        Its `n_static` counts the relief.
+    """
+
+    def __init__(self, config: Architecture, scales: Scales) -> None:
+        super().__init__()
+        self.network = build(config)
+        self.scale = config.scale
+        self.interpolate = Interpolate(config.scale, config.interpolation)
+        self.to_fine = nn.PixelShuffle(config.scale)
+        self.is_recurrent = config.window > 1
+        self.departure = scales.departure
+        for name, values in (("coarse", scales.coarse), ("static", scales.static)):
+            mean, std = (torch.from_numpy(part).reshape(-1, 1, 1) for part in values)
+            self.register_buffer(f"{name}_mean", mean)
+            self.register_buffer(f"{name}_std", std)
+        self.coarse_mean: Tensor
+        self.coarse_std: Tensor
+        self.static_mean: Tensor
+        self.static_std: Tensor
+
+    def forward(self, inputs: Tensor, static: Tensor) -> Tensor:
+        """Return the fine field, shape (N, 1, s H, s W).
+
+        Parameters
+        ----------
+        inputs : Tensor, shape (N, C, H, W), or (N, T, C, H, W) with a time window
+        static : Tensor, shape (N, S s s, H, W)
+        """
+        latest = inputs[:, -1, :1] if self.is_recurrent else inputs[:, :1]
+        coarse = (inputs - self.coarse_mean) / self.coarse_std
+        fine = self.to_fine(static)
+        relief = fine[:, :1] - self.interpolate(coarsened(fine[:, :1], self.scale))
+        fine = (torch.cat([fine, relief], dim=1) - self.static_mean) / self.static_std
+        return self.interpolate(latest) + self.departure * self.network(coarse, fine)
