@@ -12,6 +12,8 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from coupler_plugin.layout import Layout
+
 _UFUNC: Final = {"mean": np.add, "sum": np.add, "min": np.minimum, "max": np.maximum}
 _EMPTY: Final = {"mean": 0.0, "sum": 0.0, "min": np.inf, "max": -np.inf}
 
@@ -24,6 +26,9 @@ class Source(Protocol):
     @property
     def view(self) -> NDArray[Any]:
         """The memory, with the levels last."""
+
+    def lay_out(self, array: NDArray[Any]) -> Layout:
+        """Return where the cells lie in an array of the shape of `view`."""
 
     def pack(self, array: NDArray[Any]) -> NDArray[Any]:
         """Return the cells' part, shape (n, size), of an array in the layout of `view`."""
@@ -49,16 +54,20 @@ class Accumulator:
     ----------
     count : int
         Samples in the window so far. A window without a sample has the present value of its source.
+    layout : Layout or None
+        Where the cells lie in what is accumulated; None for "last".
     """
 
     def __init__(self, aggregate: str, source: Source) -> None:
         self.aggregate = aggregate
         self.source = source  #: may be replaced by other memory of the same layout in the middle of a window
         self.count = 0
+        self.layout: Layout | None = None
         self._buffer: NDArray[np.float64] | None = None
         if aggregate != "last":
             self._ufunc = _UFUNC[aggregate]
             self._buffer = np.full(source.view.shape, _EMPTY[aggregate])
+            self.layout = source.lay_out(self._buffer)
 
     def update(self) -> None:
         """Take a sample."""

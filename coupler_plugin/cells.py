@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coupler_plugin.errors import CouplerError, Status
+from coupler_plugin.layout import Layout
 from coupler_plugin.parallel import allgather, together
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Cells:
         self.n = int(np.count_nonzero(self.mask))
         #: places of the cells in the flattened host array; None when every place holds one
         self.places = None if self.n == host_ids.size else np.flatnonzero(self.mask)
+        #: addresses of the cells in arrays of some strides, where they lie at no even distance
+        self.tables: dict[tuple[int, ...], NDArray[np.int64]] = {}
         self.ids = host_ids[self.mask].astype(np.int64)
         self.lon = self._coordinate("lon", lon, -360.0, 360.0)
         self.lat = self._coordinate("lat", lat, -90.0, 90.0)
@@ -130,6 +133,8 @@ class HostArray:
         Number of levels; 1 for an array of the cells' shape.
     view : array
         The host's memory with the levels last: shape (*cells.shape, size).
+    layout : Layout
+        Where the cells lie in it.
 
     Raises
     ------
@@ -147,12 +152,11 @@ class HostArray:
         self._cells = cells
         self.view = _levels_last(name, array, cells.shape)
         self.size = self.view.shape[-1]
-        self._stage: NDArray[Any] | None = None
-        self._flat = self.view.reshape(-1, self.size)
-        if array.size and not np.may_share_memory(self._flat, array):
-            # Memory that cannot be flattened in place is read through a buffer, made here so that no step makes one.
-            self._stage = np.empty(self.view.shape, array.dtype)
-            self._flat = self._stage.reshape(-1, self.size)
+        self.layout = self.lay_out(self.view)
+
+    def lay_out(self, array: NDArray[Any]) -> Layout:
+        """Return where the cells lie in an array of the shape of `view`."""
+        return Layout(array, self._cells.places, self._cells.tables)
 
     def pack(self, array: NDArray[Any]) -> NDArray[Any]:
         """Return the cells' part, shape (n, size), of a contiguous array in the layout of `view`."""
@@ -163,25 +167,13 @@ class HostArray:
         """Put values of shape (n, size) into the cells' places of an array in the layout of `view`."""
         array[self._cells.mask] = values
 
-    def read(self, values: NDArray[Any]) -> None:
+    def read(self, values: Values) -> None:
         """Copy the cells' values of the host into `values`, shape (n, size)."""
-        if self._stage is not None:
-            np.copyto(self._stage, self.view)
-        places = self._cells.places
-        np.copyto(values, self._flat if places is None else self._flat[places], casting="same_kind")
+        self.layout.read(values)
 
-    def write(self, values: NDArray[Any], which: NDArray[np.bool_] | None = None) -> None:
+    def write(self, values: Values, which: NDArray[np.bool_] | None = None) -> None:
         """Copy `values`, shape (n, size), into the host's places of the cells (or of those in `which`) and no other."""
-        if which is not None:
-            places = np.zeros(self._cells.shape, bool)
-            places[self._cells.mask] = which
-            self.view[places] = values[which]
-        elif self._cells.places is not None:
-            self.view[self._cells.mask] = values
-        elif self._stage is None:
-            np.copyto(self._flat, values, casting="same_kind")
-        else:
-            np.copyto(self.view, values.reshape(self.view.shape), casting="same_kind")
+        self.layout.write(np.ascontiguousarray(values), which)
 
 
 class HeldArray:
@@ -197,6 +189,10 @@ class HeldArray:
         self.size = size
         self.view: Values = np.full((n, size), np.nan)
 
+    def lay_out(self, array: NDArray[Any]) -> Layout:
+        """Return where the cells lie in an array of the shape of `view`."""
+        return Layout(array, None, {})
+
     def pack(self, array: NDArray[Any]) -> NDArray[Any]:
         """Return `array` itself: it is packed already."""
         return array
@@ -205,9 +201,9 @@ class HeldArray:
         """Copy `values` into an array of the same shape."""
         np.copyto(array, values)
 
-    def read(self, values: NDArray[Any]) -> None:
+    def read(self, values: Values) -> None:
         """Copy the values into `values`, shape (n, size)."""
-        np.copyto(values, self.view, casting="same_kind")
+        np.copyto(values, self.view)
 
 
 def _levels_last(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:

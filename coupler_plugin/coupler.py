@@ -122,6 +122,7 @@ class Coupler:
             self._alarms.append(self._restart_alarm)
         #: the restart that this run went on from: its time, or None
         self.restarted_from: str | None = None
+        self._inference = torch.inference_mode()
         self._is_prepared = self._is_finalized = False
 
     def set_cells(self, ids: ArrayLike, lon: ArrayLike, lat: ArrayLike, area: ArrayLike | None = None) -> None:
@@ -174,7 +175,11 @@ class Coupler:
         seconds = self.timers.seconds
         seconds["accumulate"] += perf_counter() - began
         if clock.now >= self._next_alarm:
-            self._ring()
+            if torch.is_inference_mode_enabled():
+                self._ring()
+            else:
+                with self._inference:
+                    self._ring()
         seconds["step"] += perf_counter() - began
 
     def write_restart(self) -> None:
@@ -380,13 +385,8 @@ class Coupler:
             for scheduled in self._schedule:
                 if scheduled.window.alarm.next <= now:
                     self._run(scheduled)
-            since = perf_counter()
-            for stream in self._streams:
-                if stream.window.alarm.next <= now:
-                    stream.write()
-            if self._recorder and self._recorder.window.alarm.next <= now:
-                self._recorder.write()
-            self.timers.add("write", since)
+            if self._streams or self._recorder:
+                self._write(now)
         finally:  # after an error, a host that goes on meets the next alarms at their own times
             for window in self._windows.values():
                 if window.alarm.next <= now:
@@ -399,9 +399,23 @@ class Coupler:
             self.write_restart()
             self.timers.add("write", since)
 
+    def _write(self, now: int) -> None:
+        """Write the records that are due."""
+        since = perf_counter()
+        for stream in self._streams:
+            if stream.window.alarm.next <= now:
+                stream.write()
+        if self._recorder and self._recorder.window.alarm.next <= now:
+            self._recorder.write()
+        self.timers.add("write", since)
+
     def _soonest(self) -> int:
         """Return the next moment at which something is due."""
-        return min([alarm.next for alarm in self._alarms], default=_NEVER)
+        soonest = _NEVER
+        for alarm in self._alarms:
+            if alarm.next < soonest:
+                soonest = alarm.next
+        return soonest
 
     def _run(self, scheduled: Scheduled) -> None:
         try:

@@ -21,7 +21,7 @@ from coupler_plugin.config import Constant
 from coupler_plugin.derived import DERIVED, Sun
 from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.emulator.manifest import Output, Variable
-from coupler_plugin.emulator.ports import Reader
+from coupler_plugin.emulator.ports import Fixed, Reader, Sampled
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.fields import Conversion, FieldEntry, Fields
 
@@ -125,7 +125,7 @@ class Exchange:
         """Return the reader of the mean of the host's own values over a window, and the way to canonical units."""
         entry = self._fields[name]
         mean = window.accumulator(entry.name, "mean", binding.array)
-        return partial(_read, mean), self._fields.conversion(entry.name, binding.units, entry.units)
+        return Sampled(mean), self._fields.conversion(entry.name, binding.units, entry.units)
 
     def giver(self, name: str, emulator: ColumnEmulator) -> str:
         """Return who gives an emulator a field, for errors."""
@@ -150,10 +150,10 @@ class Exchange:
         if source is not None:
             _check_size(emulator, wanted, source.size)
             accumulator = windows[emulator.every].accumulator(entry.name, aggregate, source)
-            return partial(_read, accumulator), self._fields.conversion(entry.name, units, wanted.units)
+            return Sampled(accumulator), self._fields.conversion(entry.name, units, wanted.units)
         if entry.name in self._constants:
             constant = self._constants[entry.name]
-            return partial(_fill, constant), self._fields.conversion(entry.name, constant.units, wanted.units)
+            return Fixed(constant.value), self._fields.conversion(entry.name, constant.units, wanted.units)
         if entry.name in DERIVED:
             _check_size(emulator, wanted, 1)
             units = DERIVED[entry.name][0]
@@ -295,7 +295,7 @@ class Exchange:
         entry = self._fields[name]
         source, units = self._source(entry, emulator, windows)
         if source is not None:
-            return partial(_read, window.accumulator(entry.name, aggregate, source)), units, source.size
+            return Sampled(window.accumulator(entry.name, aggregate, source)), units, source.size
         if entry.name in self._constants:
             return self._constants[entry.name]
         if entry.name in DERIVED:
@@ -347,11 +347,3 @@ def _check_size(emulator: ColumnEmulator, wanted: Variable | Output, size: int) 
             Status.ARRAY,
             f"'{wanted.name}' of the emulator '{emulator.name}' has {wanted.size} levels, the other side has {size}.",
         )
-
-
-def _read(accumulator: Accumulator, values: NDArray[Any], begin: int, end: int) -> None:
-    accumulator.read(values)
-
-
-def _fill(constant: Constant, values: NDArray[Any], begin: int, end: int) -> None:
-    values.fill(constant.value)

@@ -107,7 +107,7 @@ install_torch() {
 # What the installed native parts depend on; Python files are used where they lie and need no reinstallation.
 fingerprint() {
     pwd
-    find fortran_bridge CMakeLists.txt pyproject.toml constraints.txt scripts/bootstrap.sh \
+    find fortran_bridge coupler_plugin/native CMakeLists.txt pyproject.toml constraints.txt scripts/bootstrap.sh \
         -type f ! -name '*.pyc' ! -path 'fortran_bridge/hosts/*' -exec cksum {} + | sort
 }
 

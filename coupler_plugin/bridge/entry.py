@@ -29,6 +29,7 @@ OK = 0x600D
 logger = logging.getLogger("coupler_plugin")
 
 _ffi: Any = None
+_inference = torch.inference_mode()
 _couplers: dict[int, Coupler] = {}
 _comms: dict[int, MPI.Comm] = {}
 _steps: dict[int, Callable[[], None]] = {}
@@ -47,7 +48,7 @@ def init(handle: int, config: Any, comm: Any, start: Any, dt: float, abort_on_er
     """Make the coupler `handle`, and say which policy its YAML file asks for."""
     path = ""
     try:
-        torch.set_grad_enabled(False)  # for this thread of the host, once: a step then need not say so
+        _inference.__enter__()  # for this thread of the host, once and for good: a step then need not say so
         path = _text(config)
         own = None if comm == _ffi.NULL else mpi.communicator(comm[0])
         coupler = Coupler(path, comm=own, start=_text(start), dt=dt)

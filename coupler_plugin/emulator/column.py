@@ -19,9 +19,10 @@ from coupler_plugin.config import EmulatorSection
 from coupler_plugin.emulator.blocks import Blocks
 from coupler_plugin.emulator.load import EmulatorFile
 from coupler_plugin.emulator.manifest import Manifest, Output
-from coupler_plugin.emulator.ports import Reader, make_exports, make_imports
+from coupler_plugin.emulator.ports import Exports, Imports, Reader
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.fields import Conversion
+from coupler_plugin.guard.band import unlimited
 from coupler_plugin.guard.guard import Guard, Surroundings
 from coupler_plugin.guard.plan import resolve
 from coupler_plugin.guard.shadow import Comparing
@@ -148,12 +149,12 @@ class ColumnEmulator:
             What a shadow compares.
         """
         assert self._blocks is not None
-        self._imports = make_imports(self.manifest.inputs, inputs, self._blocks.inputs)
         used = {entry.name for entry in self.outputs}
-        self._exports = make_exports(self.manifest.outputs, used, self.guard.answers, held, hosts, surroundings.own)
-        for entry in make_imports(self.manifest.static, static, self._blocks.static):
-            entry.run(0, 0)
+        self._exports = Exports(self.manifest.outputs, used, self.guard.answers, held, hosts, surroundings.own)
+        constant = self._blocks.static
+        Imports(self.manifest.static, static, constant, unlimited(constant)).run(0, 0)
         self.guard.connect(surroundings)
+        self._imports = Imports(self.manifest.inputs, inputs, self._blocks.inputs, self.guard.allowed)
         self._switch = surroundings.switch
         self.comparing = comparing
 
@@ -169,10 +170,9 @@ class ColumnEmulator:
         if self._switch is not None and self._rests(self._switch, begin, end):
             return
         began = perf_counter()
-        for entry in self._imports:
-            entry.run(begin, end)
+        outside = self._imports.run(begin, end)
         imported = perf_counter()
-        self.guard.before(begin, end)
+        self.guard.before(begin, end, outside)
         admitted = perf_counter()
         try:
             self._blocks.run()
@@ -216,11 +216,9 @@ class ColumnEmulator:
 
     def _export(self) -> None:
         if self.guard.is_mixed:
-            for export in self._exports:
-                export.run_mixed(self.guard)
+            self._exports.run_mixed(self.guard)
         else:
-            for export in self._exports:
-                export.run()
+            self._exports.run()
 
     def interventions(self) -> Mapping[str, Mapping[str, int]]:
         """Return how often the guard intervened in this rank's cells, by kind and field."""
@@ -232,7 +230,7 @@ class ColumnEmulator:
         memory: dict[str, NDArray[Any]] = {**(self._blocks.recall() if self.calls else {}), **self.guard.recall()}
         if self.guard.may_keep:
             # What the host's own value was when it stayed cannot be had again.
-            memory |= {f"held.{export.place}": export.values for export in self._exports if export.host is None}
+            memory |= {f"held.{export.place}": export.values for export in self._exports.held}
         return memory | {f"shadow.{comparing.name}": comparing.sums for comparing in self.comparing}
 
     def restore(self, memory: Mapping[str, NDArray[Any]]) -> None:
@@ -246,7 +244,7 @@ class ColumnEmulator:
             self._blocks.restore(memory)
             if not self.guard.relies_on_host:
                 self._export()
-        held = [(f"held.{export.place}", export.values) for export in self._exports if export.host is None]
+        held = [(f"held.{export.place}", export.values) for export in self._exports.held]
         for name, values in (*held, *((f"shadow.{comparing.name}", comparing.sums) for comparing in self.comparing)):
             if name in memory:
                 np.copyto(values, memory[name])

@@ -16,6 +16,7 @@ import torch
 
 from coupler_plugin.emulator import kernels
 from coupler_plugin.emulator import manifest as manifests
+from coupler_plugin.emulator.fusing import fuse
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.parallel import broadcast, rank_of, together
 
@@ -33,12 +34,15 @@ class EmulatorFile:
         The frozen module's `forward`, without the layers that Python puts around a module's call.
     sha256 : str
         Hash of the file.
+    fused : callable, optional
+        The same in fewer operations, to be used where it gives the same bits.
     """
 
     path: Path
     manifest: manifests.Manifest
     forward: Callable[..., Any]
     sha256: str
+    fused: Callable[..., Any] | None = None
 
 
 def load(path: Path, comm: MPI.Comm | None = None, expected: str | None = None) -> EmulatorFile:
@@ -97,7 +101,8 @@ def _load(path: Path, data: bytes) -> EmulatorFile:
         module.eval()
     if hasattr(module, "training"):  # a module that was saved frozen has lost the attribute
         module = torch.jit.freeze(module)
-    return EmulatorFile(path, manifest, module._c._get_method("forward"), hashlib.sha256(data).hexdigest())
+    forward = module._c._get_method("forward")
+    return EmulatorFile(path, manifest, forward, hashlib.sha256(data).hexdigest(), fuse(forward))
 
 
 def _check_sums(path: Path, data: bytes) -> None:

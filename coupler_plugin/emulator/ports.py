@@ -1,48 +1,111 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ways of numbers into the block of an emulator and out of it: read, converted, summed, written.
 
-All that can be resolved is resolved before the first step, so that a call only moves numbers.
+Before the first step all ways are laid down as a plan of native/packing.h; a call is then one native pass in and one
+out. Two things are left to numpy: values that are computed at each call, such as the height of the sun, which the pass
+takes from memory of their own, and answers beside which the host's own values stay or are blended in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coupler_plugin._packing import ffi, lib
+from coupler_plugin.accumulate import Accumulator
 from coupler_plugin.cells import HostArray, Values
 from coupler_plugin.emulator.manifest import Output, Variable
 from coupler_plugin.fields import Conversion
+from coupler_plugin.guard.band import Band
 from coupler_plugin.guard.guard import Guard
+from coupler_plugin.layout import Layout
 
 #: writes the value of a window that begins and ends at two times into an array of shape (n, size)
 Reader = Callable[[NDArray[np.float64], int, int], None]
 
 
-@dataclass
-class Import:
-    """One input on its way into the block: read, converted, put into its channels."""
+@dataclass(frozen=True)
+class Sampled:
+    """Reads what an accumulator holds."""
 
-    name: str
-    reader: Reader
-    conversion: Conversion
-    target: NDArray[np.float32]
-    values: Values = field(init=False)
+    accumulator: Accumulator
 
-    def __post_init__(self) -> None:
-        self.values = np.empty(self.target.shape)
+    def __call__(self, values: Values, begin: int, end: int) -> None:
+        """Write the value of the window."""
+        self.accumulator.read(values)
 
-    def run(self, begin: int, end: int) -> None:
-        """Bring the value of the window from `begin` to `end` into the channels."""
-        if self.conversion.is_identity:
-            self.reader(self.target, begin, end)  # type: ignore[arg-type]
-            return
-        self.reader(self.values, begin, end)
-        self.conversion.apply(self.values, self.values)
-        np.copyto(self.target, self.values, casting="same_kind")
+
+@dataclass(frozen=True)
+class Fixed:
+    """Reads a number that is the same everywhere and at all times."""
+
+    number: float
+
+    def __call__(self, values: Values, begin: int, end: int) -> None:
+        """Write the number."""
+        values.fill(self.number)
+
+
+class Imports:
+    """All inputs of an emulator on their way into its block.
+
+    Parameters
+    ----------
+    entries : sequence of Variable
+    readers : sequence of (Reader, Conversion)
+        Of each entry.
+    block : contiguous float32 array, shape (n, C)
+        The entries take its channels one after the other.
+    band : Band
+        What the guard allows in it.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[Variable],
+        readers: Sequence[tuple[Reader, Conversion]],
+        block: NDArray[np.float32],
+        band: Band,
+    ) -> None:
+        self._inputs = ffi.new("packing_input[]", len(entries))
+        self._sampled: list[tuple[Accumulator, Any]] = []
+        self._computed: list[tuple[Reader, Values]] = []
+        n, channels = block.shape
+        layouts = []
+        for entry, (reader, conversion), record in zip(entries, readers, self._inputs, strict=True):
+            record.levels, record.scale, record.offset = entry.size, conversion.scale, conversion.offset
+            if isinstance(reader, Sampled):
+                accumulator = reader.accumulator
+                layout = accumulator.source.lay_out(accumulator.source.view)
+                if accumulator.layout is not None:
+                    record.window, record.is_mean = accumulator.layout.struct[0], accumulator.aggregate == "mean"
+                    self._sampled.append((accumulator, record))
+                    layouts.append(accumulator.layout)
+            else:
+                values = np.empty((n, entry.size))
+                if isinstance(reader, Fixed):
+                    values = np.broadcast_to(np.float64(reader.number), values.shape)
+                else:
+                    self._computed.append((reader, values))
+                layout = Layout(values, None, {})
+            record.present = layout.struct[0]
+            layouts.append(layout)
+        memory = ffi.from_buffer("float[]", block)
+        self._plan = ffi.new("packing_imports *", (self._inputs, len(entries), memory, n, channels, band.struct[0]))
+        self._kept = layouts, memory, band
+
+    def run(self, begin: int, end: int) -> int:
+        """Bring the values of the window from `begin` to `end` into the block; return how many lie outside the band."""
+        for reader, values in self._computed:
+            reader(values, begin, end)
+        for accumulator, record in self._sampled:
+            record.count = accumulator.count
+        outside: int = lib.packing_import(self._plan)
+        return outside
 
 
 @dataclass
@@ -52,13 +115,15 @@ class Export:
     Attributes
     ----------
     source : array, shape (n, size)
-        Channels of the outputs, or the values of another export.
+        Channels of the outputs.
+    first : int
+        The first of them.
     values : float64 array, shape (n, size)
-        What is exported, in the units of the receiver.
+        What is exported, in the units of the receiver; for an array of the host, only where `run_mixed` has run.
     terms : list of (factor, Export)
         For a closure: what it sums.
-    is_direct : bool
-        Whether the source goes to the host as it is, and nobody else needs `values`.
+    is_term : bool
+        Whether it goes nowhere, and is only a term of others.
     place : int
         Of the output in the manifest.
     own : (HostArray, Conversion), optional
@@ -66,23 +131,14 @@ class Export:
     """
 
     source: NDArray[np.floating]
+    first: int
     conversion: Conversion
     values: Values
     host: HostArray | None = None
     terms: Sequence[tuple[float, Export]] = ()
-    is_direct: bool = False
+    is_term: bool = False
     place: int = 0
     own: tuple[HostArray, Conversion] | None = None
-
-    def run(self) -> None:
-        """Hand the output on."""
-        if self.is_direct:
-            assert self.host is not None
-            self.host.write(self.source)
-            return
-        self._compute()
-        if self.host is not None:
-            self.host.write(self.values)
 
     @np.errstate(all="ignore")  # the host's own value may be anything
     def run_mixed(self, guard: Guard) -> None:
@@ -112,20 +168,65 @@ class Export:
             self.conversion.apply(self.source, self.values)
 
 
-def make_imports(
-    entries: Sequence[Variable], readers: Sequence[tuple[Reader, Conversion]], block: NDArray[np.float32]
-) -> list[Import]:
-    """Return the imports of entries, into the channels of a block of shape (n, C) one after the other."""
-    imports = []
-    first = 0
-    for entry, (reader, conversion) in zip(entries, readers, strict=True):
-        size = entry.size
-        imports.append(Import(entry.name, reader, conversion, block[:, first : first + size]))
-        first += size
-    return imports
+class Exports:
+    """All outputs of an emulator on their way out.
+
+    Parameters
+    ----------
+    entries : sequence of Output
+        Outputs of the manifest, in its order.
+    used : collection of str
+        Names of those that go to the host.
+    answers : contiguous array, shape (n, O)
+    held, hosts
+        As `ColumnEmulator.connect` has them.
+    own : mapping of str to Conversion
+        How the host's own values come to canonical units.
+
+    Attributes
+    ----------
+    held : list of Export
+        Those that go to memory of the plugin.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[Output],
+        used: Collection[str],
+        answers: NDArray[Any],
+        held: Mapping[str, tuple[Values, Conversion]],
+        hosts: Mapping[str, tuple[HostArray, Conversion]],
+        own: Mapping[str, Conversion],
+    ) -> None:
+        self._exports = _exports(entries, used, answers, held, hosts, own)
+        self.held = [export for export in self._exports if export.host is None and not export.is_term]
+        written = [export for export in self._exports if not export.is_term]
+        outputs = ffi.new("packing_output[]", len(written))
+        kept: list[Any] = [outputs]
+        for export, record in zip(written, outputs, strict=True):
+            layout = export.host.layout if export.host else Layout(export.values, None, {})
+            record.target = layout.struct[0]
+            record.channel, record.levels = export.first, export.source.shape[1]
+            record.scale, record.offset = export.conversion.scale, export.conversion.offset
+            terms = ffi.new("packing_term[]", [(term.first, factor) for factor, term in export.terms])
+            record.terms, record.n_terms = terms, len(export.terms)
+            kept += [layout, terms]
+        memory = ffi.from_buffer(answers)
+        shape = answers.shape
+        self._plan = ffi.new("packing_exports *", (outputs, len(written), memory, answers.dtype == np.float64, *shape))
+        self._kept = [*kept, memory]
+
+    def run(self) -> None:
+        """Hand all answers on."""
+        lib.packing_export(self._plan)
+
+    def run_mixed(self, guard: Guard) -> None:
+        """Hand answers on where the host does not keep its own values, blended with them where that is asked for."""
+        for export in self._exports:
+            export.run_mixed(guard)
 
 
-def make_exports(
+def _exports(
     entries: Sequence[Output],
     used: Collection[str],
     answers: NDArray[Any],
@@ -133,20 +234,7 @@ def make_exports(
     hosts: Mapping[str, tuple[HostArray, Conversion]],
     own: Mapping[str, Conversion],
 ) -> list[Export]:
-    """Return the exports of the outputs, in an order in which the terms of a closure come before it.
-
-    Parameters
-    ----------
-    entries
-        Outputs of the manifest, in its order.
-    used
-        Names of those that go to the host.
-    answers : array, shape (n, O)
-    held, hosts
-        As `ColumnEmulator.connect` has them.
-    own
-        How the host's own values come to canonical units.
-    """
+    """Return the exports of the outputs, in an order in which the terms of a closure come before it."""
     channels = _channels(entries, answers)
     to_plugin: dict[str, Export] = {}
     to_host: dict[str, Export] = {}
@@ -161,7 +249,7 @@ def make_exports(
         for name, factor in entry.closure.items():
             term = receiver.get(name)
             if term is None or term.conversion != conversion:
-                term = Export(channels[name], conversion, np.empty(channels[name].shape))
+                term = Export(*channels[name], conversion, np.empty(channels[name][0].shape), is_term=True)
                 exports.append(term)
             terms.append((factor, term))
         return terms
@@ -172,22 +260,21 @@ def make_exports(
             values, conversion = held[entry.name]
             terms = closure(entry, conversion, to_plugin)
             mine = (hosts[entry.name][0], own[entry.name]) if entry.name in hosts else None
-            to_plugin[entry.name] = Export(source, conversion, values, None, terms, False, place, mine)
+            to_plugin[entry.name] = Export(*source, conversion, values, None, terms, False, place, mine)
             exports.append(to_plugin[entry.name])
         if entry.name in hosts and entry.name in used:
             host, conversion = hosts[entry.name]
             terms = closure(entry, conversion, to_host)
-            mine, values = (host, Conversion()), np.empty(source.shape)
-            to_host[entry.name] = Export(source, conversion, values, host, terms, False, place, mine)
+            mine, values = (host, Conversion()), np.empty(source[0].shape)
+            to_host[entry.name] = Export(*source, conversion, values, host, terms, False, place, mine)
             exports.append(to_host[entry.name])
-    summed = {id(term) for export in exports for _, term in export.terms}
-    for export in exports:
-        export.is_direct = (
-            export.host is not None and export.conversion.is_identity and not export.terms and id(export) not in summed
-        )
     return exports
 
 
-def _channels(entries: Sequence[Output], block: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    parts = np.split(block, np.cumsum([entry.size for entry in entries])[:-1], axis=1)
-    return {entry.name: part for entry, part in zip(entries, parts, strict=True)}
+def _channels(entries: Sequence[Output], block: NDArray[Any]) -> dict[str, tuple[NDArray[Any], int]]:
+    """Return the channels of each output, and the place of the first."""
+    ends = np.cumsum([entry.size for entry in entries]).tolist()
+    return {
+        entry.name: (block[:, end - entry.size : end], end - entry.size)
+        for entry, end in zip(entries, ends, strict=True)
+    }

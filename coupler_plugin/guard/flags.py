@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coupler_plugin.guard.tally import FLAGS, Tally
+from coupler_plugin.layout import Layout
 
 
 class FlagArray:
@@ -25,6 +26,10 @@ class FlagArray:
 
     def __init__(self, tally: Tally, place: int) -> None:
         self.view: NDArray[Any] = tally.flags[:, place : place + 1]
+
+    def lay_out(self, array: NDArray[Any]) -> Layout:
+        """Return where the cells lie in an array of the shape of `view`."""
+        return Layout(array, None, {})
 
     def pack(self, array: NDArray[Any]) -> NDArray[Any]:
         """Return `array` itself: it is packed already."""

@@ -21,7 +21,7 @@ from coupler_plugin.emulator.manifest import Manifest
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.fields import Conversion
 from coupler_plugin.guard.answers import Answers
-from coupler_plugin.guard.band import Band
+from coupler_plugin.guard.band import Band, unlimited
 from coupler_plugin.guard.budget import Closing
 from coupler_plugin.guard.inputs import Inputs, Physical
 from coupler_plugin.guard.plan import Plan
@@ -115,8 +115,7 @@ class Guard:
         self.may_keep = plan.may_keep or can_be_off
         self.relies_on_host = can_be_off or any(plan.needs_host(output) for output in plan.outputs)
         self._outputs = Answers(plan, manifest, cells, self.answers, previous, self.kept, self.tally)
-        unlimited = np.full(manifest.n_state, np.inf, np.float32)
-        self._finite_state = Band(blocks.state, -unlimited, unlimited) if manifest.state else None
+        self._finite_state = unlimited(blocks.state) if manifest.state else None
         self._switch: Switch | None = None
         self._off: NDArray[np.bool_] | None = None
         #: whether a call has nothing to do as long as all lies within its limits
@@ -148,20 +147,32 @@ class Guard:
             self._plan, self._manifest, self._cells, self._blocks, self._block, surroundings.inputs, self.tally
         )
         self._inputs.look_at_static(self._blocks.static, surroundings.static, can_wait=self._switch is not None)
-        self._inputs_outside, self._answers_outside = self._inputs.band.outside, self._outputs.band.outside
+        self._answers_outside = self._outputs.band.count
         is_alone = self._previous is None and self._state is None and self._finite_state is None
         self._is_plain = is_alone and self._switch is None and not self._outputs.budgets and self._inputs.is_plain
         self._is_calm = False
 
-    def before(self, begin: int, end: int) -> None:
+    @property
+    def allowed(self) -> Band:
+        """What inputs may be for the guard to have nothing to do."""
+        return self._inputs.band
+
+    def before(self, begin: int, end: int, outside: int) -> None:
         """Look at the inputs of a window.
+
+        Parameters
+        ----------
+        begin, end : int
+            The window [microseconds since 0001-01-01].
+        outside : int
+            How many of the inputs are not `allowed`.
 
         Raises
         ------
         CouplerError
             RUN, when the plan is to stop.
         """
-        if self._is_calm and self._inputs_outside() is None:
+        if self._is_calm and not outside:
             return
         self._is_calm = False
         if not self.tally.is_clean:
@@ -174,7 +185,7 @@ class Guard:
             self._off = self._switch.off(begin, end, self._cells.n)
             self.kept[self._off] = True
             self.tally.mark("no_answer", self._off)
-        self._inputs.look(self._off)
+        self._inputs.look(self._off, outside)
 
     def after(self, begin: int, end: int) -> None:
         """Look at the answers of a window.
@@ -184,7 +195,7 @@ class Guard:
         CouplerError
             RUN, when the plan is to stop.
         """
-        if self._is_calm and self._answers_outside() is None:
+        if self._is_calm and not self._answers_outside():
             return
         if self.answers is not self._blocks.outputs:
             np.copyto(self.answers, self._blocks.outputs)

@@ -143,13 +143,15 @@ class Inputs:
         """Whether there is nothing to look at beside the limits."""
         return not self._static and self._distance is None
 
-    def look(self, exempt: NDArray[np.bool_] | None) -> None:
+    def look(self, exempt: NDArray[np.bool_] | None, outside: int) -> None:
         """Find what is bad or unseen, and replace what is bad by what can be.
 
         Parameters
         ----------
         exempt : bool array, shape (n,), or None
             Cells in which no answer is asked for: what is bad there is replaced in silence.
+        outside : int
+            How many numbers lie outside the band.
 
         Raises
         ------
@@ -159,8 +161,7 @@ class Inputs:
         if self.unseen.size:
             self.score[self.unseen] = 0.0
         self.bad = self.unseen = NONE
-        found = self.band.outside()
-        if found is not None:
+        if outside and (found := self.band.outside()):
             self._sort(found, exempt)
         if self._static:
             self._reject_static(exempt)
