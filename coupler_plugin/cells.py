@@ -34,6 +34,8 @@ class Cells:
         Centres [degrees_east, degrees_north].
     area : array of the same shape, optional
         Areas [m2].
+    corner_lon, corner_lat : arrays with one more dimension, the last, optional
+        Corners [degrees_east, degrees_north] in order around the cell; one with fewer repeats its last.
 
     Attributes
     ----------
@@ -43,6 +45,7 @@ class Cells:
         Number of cells of this rank.
     ids, lon, lat : arrays, shape (n,)
     area : float64 array, shape (n,), or None
+    corner_lon, corner_lat : float64 arrays, shape (n, corners), or None
 
     Raises
     ------
@@ -50,7 +53,15 @@ class Cells:
         ARRAY for shapes that differ, CELLS for ids or coordinates that cannot be right.
     """
 
-    def __init__(self, ids: ArrayLike, lon: ArrayLike, lat: ArrayLike, area: ArrayLike | None = None) -> None:
+    def __init__(
+        self,
+        ids: ArrayLike,
+        lon: ArrayLike,
+        lat: ArrayLike,
+        area: ArrayLike | None = None,
+        corner_lon: ArrayLike | None = None,
+        corner_lat: ArrayLike | None = None,
+    ) -> None:
         host_ids = np.asarray(ids)
         if host_ids.dtype.kind not in "iu":
             raise CouplerError(Status.ARRAY, f"set_cells: 'id' is of kind {host_ids.dtype}; give integers.")
@@ -68,6 +79,20 @@ class Cells:
         self.lon = self._coordinate("lon", lon, -360.0, 360.0)
         self.lat = self._coordinate("lat", lat, -90.0, 90.0)
         self.area = None if area is None else self._coordinate("area", area, 0.0, np.inf)
+        self.corner_lon, self.corner_lat = self._corners(corner_lon, corner_lat)
+
+    def _corners(self, lon: ArrayLike | None, lat: ArrayLike | None) -> tuple[Values | None, Values | None]:
+        if lon is None and lat is None:
+            return None, None
+        shapes = [None if part is None else np.shape(part) for part in (lon, lat)]
+        shape = shapes[0] or ()
+        if shapes[0] != shapes[1] or shape[:-1] != self.shape or shape[-1] < 3:
+            raise CouplerError(
+                Status.ARRAY,
+                f"set_cells: the corners have the shapes {shapes} where 'id' has {self.shape}; give longitudes and "
+                "latitudes of at least three corners a cell, in the last dimension.",
+            )
+        return tuple(np.asarray(part)[self.mask].astype(np.float64) for part in (lon, lat))  # type: ignore[return-value]
 
     def _coordinate(self, name: str, values: ArrayLike, low: float, high: float) -> Values:
         array = np.asarray(values)
@@ -90,11 +115,12 @@ class Cells:
     def check_owned_once(self, comm: MPI.Comm | None) -> Cells:
         """Check that no id is given twice, on one rank or on two, and return the cells; a collective call."""
         if comm is not None:
-            has_area = allgather(comm, self.area is not None)
-            if any(has_area) and not all(has_area):
-                raise CouplerError(
-                    Status.CELLS, "set_cells: 'area' is given on some ranks only; give it on all or none."
-                )
+            for what, given in (("area", self.area), ("corners", self.corner_lon)):
+                has_it = allgather(comm, given is not None)
+                if any(has_it) and not all(has_it):
+                    raise CouplerError(
+                        Status.CELLS, f"set_cells: '{what}' is given on some ranks only; give it on all or none."
+                    )
         together(comm, partial(self._check_unique, self._exchange_ids(comm)))
         return self
 

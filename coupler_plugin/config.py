@@ -34,6 +34,7 @@ from coupler_plugin.fields import FieldEntry, Fields
 from coupler_plugin.guard.section import SILENT, GuardSection
 from coupler_plugin.guard.switch import parse_comparison
 from coupler_plugin.parallel import broadcast, rank_of, together
+from coupler_plugin.regrid.section import DEFAULTS, GridSection, RegridSection
 from coupler_plugin.yaml_file import YamlFile
 
 if TYPE_CHECKING:
@@ -76,6 +77,9 @@ class EmulatorSection(_Section):
     block: int | Literal["exact"] = Field(
         BLOCK,
         description="rows of a column block, a multiple of 16; 'exact' runs without padding, for single points",
+    )
+    grid: GridSection | None = Field(
+        None, description="the grid that it runs on; default: the manifest's, or else the host's cells"
     )
     outputs: list[str] | None = Field(None, min_length=1, description="the outputs that are used; default: all")
     mode: Literal["live", "shadow"] = Field(
@@ -245,6 +249,7 @@ class Config(_Section):
     emulators: list[EmulatorSection] = Field(description="run in this order; may be empty")
     constants: dict[str, str] = Field({}, description="inputs that are one number everywhere, such as co2: 370 ppm")
     fields: list[FieldEntry] = Field([], description="entries that are added to the field dictionary")
+    regrid: RegridSection = DEFAULTS
     history: Annotated[list[HistorySection], BeforeValidator(_as_list)] = Field(
         [], description="what is written of the fields: a section, or a list of sections", json_schema_extra=_or_one
     )
@@ -331,6 +336,9 @@ def faults(config: Config) -> Iterator[tuple[Keys, CouplerError]]:
                 checks.append((("emulators", index, key), partial(Clock, time, 1.0, config.calendar)))
         if section.where is not None:
             checks.append((("emulators", index, "where"), partial(_check_comparison, fields, section.where)))
+    for name in config.regrid.methods:
+        keys: Keys = ("regrid", "methods", name)
+        checks.append((keys, partial(fields.__getitem__, name)))
     for name, text in config.constants.items():
         checks.append((("constants", name), partial(_check_constant, fields, name, text)))
     for place, history in enumerate(config.history):

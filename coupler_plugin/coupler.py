@@ -7,7 +7,9 @@ In-line hosts (through the bridge) and Python programs use this one class, so th
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
@@ -23,16 +25,19 @@ from coupler_plugin.cells import Cells, HostArray
 from coupler_plugin.clock import Alarm, Clock, parse_interval
 from coupler_plugin.config import Config, RestartSection, faults, load_config, parse_constant
 from coupler_plugin.emulator.column import ColumnEmulator
+from coupler_plugin.emulator.gridded import GridEmulator, grid_of
 from coupler_plugin.emulator.load import load
+from coupler_plugin.emulator.planning import Planner
+from coupler_plugin.emulator.ports import Reader
 from coupler_plugin.energy import Meter
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.exchange import Exchange, Window, producers
-from coupler_plugin.fields import Fields
+from coupler_plugin.fields import Conversion, Fields
 from coupler_plugin.guard.surround import Surveyor
 from coupler_plugin.history import stamp
 from coupler_plugin.meeting import meet
 from coupler_plugin.memory import check_fit, recall, restore
-from coupler_plugin.parallel import rank_of, together
+from coupler_plugin.parallel import allgather, rank_of, together
 from coupler_plugin.record import Recorder
 from coupler_plugin.restart import Memory, RestartFiles
 from coupler_plugin.stream import Stream
@@ -125,7 +130,15 @@ class Coupler:
         self._inference = torch.inference_mode()
         self._is_prepared = self._is_finalized = False
 
-    def set_cells(self, ids: ArrayLike, lon: ArrayLike, lat: ArrayLike, area: ArrayLike | None = None) -> None:
+    def set_cells(
+        self,
+        ids: ArrayLike,
+        lon: ArrayLike,
+        lat: ArrayLike,
+        area: ArrayLike | None = None,
+        corner_lon: ArrayLike | None = None,
+        corner_lat: ArrayLike | None = None,
+    ) -> None:
         """Say which cells this rank owns; a collective call, once, before `bind`.
 
         Parameters
@@ -136,10 +149,14 @@ class Coupler:
             Centres [degrees_east, degrees_north].
         area : array of that shape, optional
             Areas [m2].
+        corner_lon, corner_lat : arrays of that shape and one more dimension, the last, optional
+            Corners [degrees_east, degrees_north] in order around each cell, for emulators on a grid of their own.
         """
         self._expect("set_cells", self.cells is None, "the cells are set already and stay for the run")
         self._meet("set_cells")
-        self.cells = together(self.comm, lambda: Cells(ids, lon, lat, area)).check_owned_once(self.comm)
+        self.cells = together(self.comm, lambda: Cells(ids, lon, lat, area, corner_lon, corner_lat)).check_owned_once(
+            self.comm
+        )
         named = [(self.fields[name], text) for name, text in self.config.constants.items()]
         constants = {entry.name: parse_constant(entry, text) for entry, text in named}
         self._exchange = Exchange(self.fields, self.clock, self.cells, constants, self.emulators)
@@ -196,12 +213,12 @@ class Coupler:
 
     def _recall(self) -> Memory:
         memory = recall(self.clock, self.emulators, self._windows)
-        return Memory({**memory.facts, "coupling_file_sha256": self._config_hash()}, memory.arrays)
+        return replace(memory, facts={**memory.facts, "coupling_file_sha256": self._config_hash()})
 
     def has_restart(self) -> bool:
         """Return whether the first step will go on from a restart; a collective call, after `set_cells`."""
         section, stamp = self.config.restart, self.clock.stamp(self.clock.start)
-        return section is not None and section.read != "never" and self._restart_files(section).exists(stamp)
+        return section is not None and section.read != "never" and self._restart_files(section, {}).exists(stamp)
 
     def first_call(self, emulator: ColumnEmulator) -> int:
         """Return when an emulator is due for the first time [microseconds since 0001-01-01]."""
@@ -237,6 +254,9 @@ class Coupler:
         with self.config.blaming("emulators", index, "model"):
             file = load(section.model, self.comm, section.sha256)
         with self.config.blaming("emulators", index, "outputs" if section.outputs else "model"):
+            grid = section.grid or grid_of(file.manifest)
+            if grid is not None:
+                return GridEmulator(file, section, grid, self.comm)
             return ColumnEmulator(file, section)
 
     def _meet(self, call: str) -> None:
@@ -271,8 +291,12 @@ class Coupler:
     def _prepare(self) -> None:
         self._expect("step", self.cells is not None, "call set_cells and bind before the first step")
         self._meet("the first step")
+        self._lay_out()
         together(self.comm, self._prepare_emulators)
         memory = self._read_restart(self.config.restart) if self.config.restart else None
+        for emulator in self._gridded:
+            together(self.comm, partial(self._static_readers, emulator))
+            emulator.own.fetch_static()
         together(self.comm, self._connect)
         if memory:
             restore(memory, self.emulators, self._windows)
@@ -283,6 +307,28 @@ class Coupler:
             provenance = {**self._provenance(), "title": "Recorded fields of a host and its emulators"}
             self._recorder.open(self.cells, provenance, self.emulators, self.comm, self.restarted_from is not None)
         self._is_prepared = True
+
+    @property
+    def _gridded(self) -> list[GridEmulator]:
+        return [emulator for emulator in self.emulators if isinstance(emulator, GridEmulator)]
+
+    def _lay_out(self) -> None:
+        """Plan the grids of the emulators that have one of their own; a collective call."""
+        assert self.cells is not None
+        planner = Planner(self.config.regrid, self.fields, self.cells, self.comm)
+        for emulator in self._gridded:
+            asked = [*emulator.asks, *(entry.name for entry in emulator.manifest.static)]
+            mine = {self.fields[name].name for name in asked if self._exchange.travels(name, emulator)}
+            inputs = set().union(*allgather(self.comm, mine))  # a rank that lacks one says so when it connects
+            outputs = {entry.name for entry in emulator.manifest.outputs}
+            plan = planner.plan(emulator.name, emulator.grid, inputs, outputs, emulator.manifest.tile)
+            emulator.lay_out(plan, self.cells)
+
+    def _static_readers(self, emulator: ColumnEmulator) -> list[tuple[Reader, Conversion]]:
+        return [
+            self._exchange.reader(emulator, entry, "last", self._windows, is_static=True)
+            for entry in emulator.manifest.static
+        ]
 
     def _prepare_emulators(self) -> None:
         assert self.cells is not None
@@ -305,9 +351,11 @@ class Coupler:
             asked |= self._recorder.asks(self.emulators)
         assert self.cells is not None
         surveyor = Surveyor(self.fields, self.clock, self.cells, exchange, windows)
+        for emulator in self._gridded:
+            emulator.own.begin()
         for emulator in self.emulators:
             inputs = [exchange.reader(emulator, e, e.aggregate, windows) for e in emulator.manifest.inputs]
-            static = [exchange.reader(emulator, e, "last", windows) for e in emulator.manifest.static]
+            static = self._static_readers(emulator)
             receivers = exchange.receivers(emulator, asked)
             emulator.connect(inputs, static, *receivers, surveyor.surround(emulator), surveyor.compare(emulator))
         for stream in self._streams:
@@ -350,13 +398,13 @@ class Coupler:
     def _config_hash(self) -> str:
         return sha256(self.config.text.encode()).hexdigest()
 
-    def _restart_files(self, section: RestartSection) -> RestartFiles:
+    def _restart_files(self, section: RestartSection, own: Mapping[str, Cells]) -> RestartFiles:
         assert self.cells is not None
-        return RestartFiles(section.dir, section.name, section.keep, self.cells, self.comm)
+        return RestartFiles(section.dir, section.name, section.keep, self.cells, own, self.comm)
 
     def _read_restart(self, section: RestartSection) -> Memory | None:
         """Return what the run goes on from, if there is a restart of its start."""
-        self._restart = self._restart_files(section)
+        self._restart = self._restart_files(section, {e.key: e.cells for e in self._gridded})
         stamp = self.clock.stamp(self.clock.start)
         if section.read == "never" or not (self._restart.exists(stamp) or section.read == "required"):
             return None

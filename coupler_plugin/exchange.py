@@ -117,6 +117,11 @@ class Exchange:
             )
         self._bindings[entry.name] = binding
 
+    def travels(self, name: str, emulator: ColumnEmulator) -> bool:
+        """Return whether a field that an emulator asks for lies on the host's cells."""
+        name = self._fields[name].name
+        return name in self._bindings or self._producers.get(name, emulator) is not emulator
+
     def binding(self, name: str) -> Binding | None:
         """Return what the host bound for a field."""
         return self._bindings.get(self._fields[name].name)
@@ -136,9 +141,14 @@ class Exchange:
         return "the host" if name in self._bindings or name not in self._constants else "the coupling file"
 
     def reader(
-        self, emulator: ColumnEmulator, wanted: Variable, aggregate: str, windows: dict[str, Window]
+        self,
+        emulator: ColumnEmulator,
+        wanted: Variable,
+        aggregate: str,
+        windows: dict[str, Window],
+        is_static: bool = False,
     ) -> tuple[Reader, Conversion]:
-        """Return the reader of an input and the conversion to the units that the emulator wants.
+        """Return the reader of an input on the emulator's cells and the conversion to the units that it wants.
 
         Raises
         ------
@@ -150,14 +160,17 @@ class Exchange:
         if source is not None:
             _check_size(emulator, wanted, source.size)
             accumulator = windows[emulator.every].accumulator(entry.name, aggregate, source)
-            return Sampled(accumulator), self._fields.conversion(entry.name, units, wanted.units)
+            conversion = self._fields.conversion(entry.name, units, wanted.units)
+            return emulator.on_cells(wanted, Sampled(accumulator), conversion, is_static), conversion
         if entry.name in self._constants:
             constant = self._constants[entry.name]
             return Fixed(constant.value), self._fields.conversion(entry.name, constant.units, wanted.units)
         if entry.name in DERIVED:
             _check_size(emulator, wanted, 1)
             units = DERIVED[entry.name][0]
-            return partial(self._derive, entry.name), self._fields.conversion(entry.name, units, wanted.units)
+            return partial(self._derive, entry.name, emulator.cells), self._fields.conversion(
+                entry.name, units, wanted.units
+            )
         raise CouplerError(
             Status.FIELD,
             f"the input '{entry.name}' ({entry.long_name}) of the emulator '{emulator.name}' is not bound; bind an "
@@ -299,7 +312,7 @@ class Exchange:
         if entry.name in self._constants:
             return self._constants[entry.name]
         if entry.name in DERIVED:
-            return partial(self._derive, entry.name), DERIVED[entry.name][0], 1
+            return partial(self._derive, entry.name, self._cells), DERIVED[entry.name][0], 1
         raise CouplerError(
             Status.FIELD,
             f"the field '{entry.name}' of 'record:' is neither bound by the host nor computed by an emulator; bind it "
@@ -315,8 +328,8 @@ class Exchange:
             if origin == "emulator" and self._producers[name] is emulator
         ]
 
-    def _derive(self, name: str, values: NDArray[Any], begin: int, end: int) -> None:
-        values[:, 0] = DERIVED[name][1](Sun(self._clock, self._cells, begin, end), self._cells)
+    def _derive(self, name: str, cells: Cells, values: NDArray[Any], begin: int, end: int) -> None:
+        values[:, 0] = DERIVED[name][1](Sun(self._clock, cells, begin, end), cells)
 
 
 def producers(fields: Fields, emulators: Sequence[ColumnEmulator]) -> dict[str, ColumnEmulator]:

@@ -36,6 +36,7 @@ class FieldEntry(BaseModel):
     valid_range: tuple[float, float] | None = None
     positive: Literal["up", "down"] | None = None
     water: bool = False
+    nature: Literal["state", "flux", "amount", "fraction", "class"] = "state"
     aliases: tuple[str, ...] = ()
 
 

@@ -17,6 +17,7 @@ _MUST_FIT: Final = {
     "sha256": ("emulator file (hash)", "model"),
     "block": ("block size", "block"),
     "every": ("time step", None),
+    "grid": ("grid", None),
 }
 
 
@@ -24,13 +25,17 @@ def recall(clock: Clock, emulators: Sequence[ColumnEmulator], windows: Mapping[s
     """Return what the next run needs to go on from here."""
     facts: dict[str, Any] = {"calendar": clock.calendar, "time": clock.now, "emulators": {}, "windows": {}}
     arrays: dict[str, Any] = {}
+    owners: dict[str, str] = {}
     for emulator in emulators:
         facts["emulators"][emulator.key] = {**_identity(emulator), "calls": emulator.calls}
         arrays |= {f"{emulator.key}.{key}": array for key, array in emulator.recall().items()}
+        own = emulator.recall_own()
+        arrays |= {f"{emulator.key}.{key}": array for key, array in own.items()}
+        owners |= {f"{emulator.key}.{key}": emulator.key for key in own}
     for every, window in windows.items():
         facts["windows"][every], held = window.recall()
         arrays |= {f"{every}.{key}": array for key, array in held.items()}
-    return Memory(facts, arrays)
+    return Memory(facts, arrays, owners)
 
 
 def restore(memory: Memory, emulators: Sequence[ColumnEmulator], windows: Mapping[str, Window]) -> None:
@@ -43,7 +48,12 @@ def restore(memory: Memory, emulators: Sequence[ColumnEmulator], windows: Mappin
 
 
 def _identity(emulator: ColumnEmulator) -> dict[str, Any]:
-    return {"sha256": emulator.file.sha256, "block": emulator.block, "every": emulator.every}
+    return {
+        "sha256": emulator.file.sha256,
+        "block": emulator.block,
+        "every": emulator.every,
+        "grid": emulator.grid_name,
+    }
 
 
 def _below(prefix: str, memory: Memory) -> dict[str, Any]:
@@ -74,7 +84,7 @@ def check_fit(
         for key, (what, name) in _MUST_FIT.items():
             if name not in accept:
                 hint = f", or write 'accept: [{name}]' under 'restart:' if the difference is meant" if name else ""
-                before, now = facts["emulators"][emulator.key][key], _identity(emulator)[key]
+                before, now = facts["emulators"][emulator.key].get(key), _identity(emulator)[key]
                 _same(f"the {what} of the emulator '{emulator.name}'", before, now, hint)
         emulator.calls = facts["emulators"][emulator.key]["calls"]
 

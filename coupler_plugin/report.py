@@ -99,7 +99,7 @@ def _load(comm: MPI.Comm | None, ranks: Sequence[Mapping[str, float]], cells: Ce
 
 
 def _emulator(column: ColumnEmulator, cells: Cells | None, comm: MPI.Comm | None) -> dict[str, Any]:
-    columns = sum(allgather(comm, column.calls * (cells.n if cells else 0)))
+    columns = sum(allgather(comm, column.calls * column.n))
     seconds = allgather(comm, column.seconds)
     return {
         "name": column.manifest.name,
@@ -112,6 +112,7 @@ def _emulator(column: ColumnEmulator, cells: Cells | None, comm: MPI.Comm | None
         "columns_per_second": _per(columns, sum(seconds)),  # of one rank
         "blocks": allgather(comm, column.block_sizes),
         "keeps_bits": all(allgather(comm, column.keeps_bits)),
+        **column.on_grid(),
         **_guarded(column, cells, comm),
     }
 

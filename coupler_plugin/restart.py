@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from coupler_plugin.cells import Cells
 from coupler_plugin.errors import CouplerError, Status
-from coupler_plugin.parallel import Gather, broadcast, together
+from coupler_plugin.parallel import Gather, broadcast, rank_of, together
 from coupler_plugin.storage import cannot_write, sync, write_text
 
 if TYPE_CHECKING:
@@ -42,10 +42,27 @@ class Memory:
     facts : mapping
         Numbers, texts and mappings of them.
     arrays : mapping of name to array, shape (n, ...)
+    owners : mapping of name to name
+        For each array that lies on an emulator's own cells: whose.
     """
 
     facts: Mapping[str, Any]
     arrays: Mapping[str, NDArray[Any]]
+    owners: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Cells that arrays of a restart lie on, the host's or an emulator's own, by dimension and this rank's ids."""
+
+    dimension: str
+    ids: NDArray[np.int64]
+    gather: Gather
+
+    @property
+    def id_name(self) -> str:
+        """The variable with the ids."""
+        return self.dimension.replace("cell", "id", 1)
 
 
 class RestartFiles:
@@ -59,20 +76,28 @@ class RestartFiles:
     keep : int
         Restarts that stay; older ones are removed when a new one is complete.
     cells : Cells
+        The host's.
+    own : mapping of name to Cells
+        Those of the emulators that have their own.
     comm : mpi4py.MPI.Comm or None
     """
 
-    def __init__(self, folder: Path, name: str, keep: int, cells: Cells, comm: MPI.Comm | None) -> None:
+    def __init__(
+        self, folder: Path, name: str, keep: int, cells: Cells, own: Mapping[str, Cells], comm: MPI.Comm | None
+    ) -> None:
         self._folder = folder
         self._name = name
         self._keep = keep
-        self._cells = cells
         self._comm = comm
-        self._gather = Gather(comm, cells.ids)
+        self._is_root = rank_of(comm) == 0
+        ids = {"": cells.ids} | {owner: mine.ids for owner, mine in own.items()}
+        self._domains = {
+            owner: Domain(f"cell_{owner}" if owner else "cell", mine, Gather(comm, mine)) for owner, mine in ids.items()
+        }
 
     def exists(self, stamp: str) -> bool:
         """Return whether there is a restart of a time; a collective call."""
-        return bool(broadcast(self._comm, self._gather.is_root and self._pointer(stamp).exists()))
+        return bool(broadcast(self._comm, self._is_root and self._pointer(stamp).exists()))
 
     def write(self, stamp: str, memory: Memory) -> None:
         """Write the restart of a time; a collective call.
@@ -96,13 +121,13 @@ class RestartFiles:
             file = together(self._comm, lambda: self._create(temporary, path))
             together(self._comm, lambda: self._define(file, memory, path))
             for name, array in memory.arrays.items():
-                self._write_array(file, name, array, path)
+                self._write_array(file, name, array, self._domains[memory.owners.get(name, "")].gather, path)
             together(self._comm, lambda: self._complete(file, temporary, path, stamp))
         except BaseException:
             if file is not None and file.isopen():
                 with suppress(OSError, RuntimeError):
                     file.close()
-            if self._gather.is_root:
+            if self._is_root:
                 temporary.unlink(missing_ok=True)
             raise
 
@@ -114,39 +139,42 @@ class RestartFiles:
         CouplerError
             IO for a file that is missing or damaged, CELLS for one of other cells.
         """
-        path: Path = broadcast(
-            self._comm, together(self._comm, lambda: self._verify(stamp) if self._gather.is_root else None)
-        )
-        file = netCDF4.Dataset(str(path)) if self._gather.is_root else None
+        path: Path = broadcast(self._comm, together(self._comm, lambda: self._verify(stamp) if self._is_root else None))
+        file = netCDF4.Dataset(str(path)) if self._is_root else None
         try:
-            facts, shapes = broadcast(self._comm, None if file is None else _describe(file))
-            arrays = {
-                name: np.empty((self._cells.n, *shape[1:]), kind)
-                for name, (shape, kind) in shapes.items()
-                if name != "id"
-            }
-            total = shapes["id"][0][0]
-            found = np.zeros(self._cells.n, bool)
-            for slab, places, rows in self._slabs(file, shapes, total):
-                found[places] = True
-                for name, array in arrays.items():
-                    values = broadcast(self._comm, None if file is None else file[name][slab])
-                    array[places] = values[rows]
+            facts, contents = broadcast(self._comm, None if file is None else _describe(file))
+            arrays: dict[str, NDArray[Any]] = {}
+            for domain in self._domains.values():
+                arrays |= self._read_domain(file, path, domain, contents.get(domain.dimension, {}))
         finally:
             if file is not None:
                 file.close()
-        together(self._comm, lambda: self._check_cells(path, found, total))
         return Memory(facts, arrays)
+
+    def _read_domain(
+        self, file: netCDF4.Dataset | None, path: Path, domain: Domain, shapes: Mapping[str, Any]
+    ) -> dict[str, NDArray[Any]]:
+        """Return this rank's part of the arrays that lie on some cells; a collective call."""
+        n, total = domain.ids.size, shapes[domain.id_name][0][0] if shapes else 0
+        arrays = {name: np.empty((n, *s[1:]), kind) for name, (s, kind) in shapes.items() if name != domain.id_name}
+        found = np.zeros(n, bool)
+        for slab, places, rows in self._slabs(file, domain, shapes, total):
+            found[places] = True
+            for name, array in arrays.items():
+                values = broadcast(self._comm, None if file is None else file[name][slab])
+                array[places] = values[rows]
+        together(self._comm, lambda: self._check_cells(path, domain, found, total))
+        return arrays
 
     # --- writing ------------------------------------------------------------------------------------------------
 
     def _make_folder(self, path: Path) -> None:
-        if self._gather.is_root:
+        if self._is_root:
             with _writing(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
 
     def _create(self, temporary: Path, path: Path) -> netCDF4.Dataset | None:
-        if not self._gather.is_root:
+        if not self._is_root:
             return None
         with _writing(path):
             return netCDF4.Dataset(str(temporary), "w")
@@ -156,20 +184,24 @@ class RestartFiles:
             return
         with _writing(path):
             file.setncatts({"title": "Restart of a coupler", "facts": json.dumps(memory.facts)})
-            file.createDimension("cell", self._gather.ids.size)
-            file.createVariable("id", "i8", ("cell",))[:] = self._gather.ids
+            for domain in self._domains.values():
+                file.createDimension(domain.dimension, domain.gather.ids.size)
+                file.createVariable(domain.id_name, "i8", (domain.dimension,))[:] = domain.gather.ids
             for name, array in memory.arrays.items():
                 sizes = [f"n{size}" for size in array.shape[1:]]
                 for dimension, size in zip(sizes, array.shape[1:], strict=True):
                     if dimension not in file.dimensions:
                         file.createDimension(dimension, size)
-                file.createVariable(name, array.dtype, ("cell", *sizes), fill_value=False)
+                cells = self._domains[memory.owners.get(name, "")].dimension
+                file.createVariable(name, array.dtype, (cells, *sizes), fill_value=False)
 
-    def _write_array(self, file: netCDF4.Dataset | None, name: str, array: NDArray[Any], path: Path) -> None:
+    def _write_array(
+        self, file: netCDF4.Dataset | None, name: str, array: NDArray[Any], gather: Gather, path: Path
+    ) -> None:
         """Bring an array to rank 0 and write it; a window comes one sample at a time."""
         parts: Iterable[Any] = range(array.shape[1]) if array.ndim == 3 else (slice(None),)
         for part in parts:
-            values = self._gather(array[:, part] if array.ndim == 3 else array)
+            values = gather(array[:, part] if array.ndim == 3 else array)
 
             def put(values: NDArray[Any] = values, part: Any = part) -> None:
                 if file is None:
@@ -225,29 +257,32 @@ class RestartFiles:
             )
         return path
 
-    def _slabs(self, file: netCDF4.Dataset | None, shapes: Mapping[str, Any], total: int) -> Iterable[Any]:
+    def _slabs(
+        self, file: netCDF4.Dataset | None, domain: Domain, shapes: Mapping[str, Any], total: int
+    ) -> Iterable[Any]:
         """Yield slabs of the file: its slice, the places of this rank's cells in it, and their rows of the slab."""
-        widest = max(int(np.prod(shape[1:], dtype=int)) for shape, _ in shapes.values())
+        widest = max((int(np.prod(shape[1:], dtype=int)) for shape, _ in shapes.values()), default=1)
         rows = max(1, _SLAB // widest)
         for first in range(0, total, rows):
             slab = slice(first, min(first + rows, total))
-            ids = broadcast(self._comm, None if file is None else np.asarray(file["id"][slab]))
-            row = np.minimum(np.searchsorted(ids, self._cells.ids), ids.size - 1)
-            places = np.flatnonzero(ids[row] == self._cells.ids)
+            ids = broadcast(self._comm, None if file is None else np.asarray(file[domain.id_name][slab]))
+            row = np.minimum(np.searchsorted(ids, domain.ids), ids.size - 1)
+            places = np.flatnonzero(ids[row] == domain.ids)
             yield slab, places, row[places]
 
-    def _check_cells(self, path: Path, found: NDArray[np.bool_], total: int) -> None:
+    def _check_cells(self, path: Path, domain: Domain, found: NDArray[np.bool_], total: int) -> None:
         if not found.all():
-            missing = self._cells.ids[~found]
+            missing = domain.ids[~found]
             raise CouplerError(
                 Status.CELLS,
                 f"the restart file '{path}' has no cell {missing[0]}, one of {missing.size} cells of this rank that it "
                 "lacks; it belongs to other cells.",
             )
-        if self._gather.is_root and self._gather.ids.size != total:
+        if self._is_root and domain.gather.ids.size != total:
             raise CouplerError(
                 Status.CELLS,
-                f"the restart file '{path}' has {total} cells, this run {self._gather.ids.size}; it belongs to others.",
+                f"the restart file '{path}' has {total} cells, this run {domain.gather.ids.size}; it belongs to "
+                "others.",
             )
 
 
@@ -261,9 +296,13 @@ def newest(folder: Path, name: str) -> str | None:
     return f"{date}T{minutes // 60:02d}:{minutes % 60:02d}:{second:02d}"
 
 
-def _describe(file: netCDF4.Dataset) -> tuple[dict[str, Any], dict[str, tuple[tuple[int, ...], Any]]]:
+def _describe(file: netCDF4.Dataset) -> tuple[dict[str, Any], dict[str, dict[str, tuple[tuple[int, ...], Any]]]]:
+    """Return the facts of a file, and for each dimension of cells the shapes and kinds of the arrays on it."""
     file.set_auto_mask(False)
-    return json.loads(file.facts), {name: (v.shape, v.dtype) for name, v in file.variables.items()}
+    contents: dict[str, dict[str, tuple[tuple[int, ...], Any]]] = {}
+    for name, variable in file.variables.items():
+        contents.setdefault(variable.dimensions[0], {})[name] = (variable.shape, variable.dtype)
+    return json.loads(file.facts), contents
 
 
 def _sha256(path: Path) -> str:

@@ -68,7 +68,7 @@ class Stream:
             for place, output in enumerate(emulator.manifest.outputs):
                 name = self._fields[output.name].name
                 if name in self.names and computed.get(name) is emulator:
-                    flags = FlagArray(emulator.guard.tally, place)
+                    flags = FlagArray(emulator.flags, place)
                     self._flags[name] = emulator, self.window.accumulator(f"{name}_flag", aggregate, flags)
 
     def flags_of(self, emulator: ColumnEmulator) -> list[Accumulator]:

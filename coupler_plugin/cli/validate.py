@@ -7,11 +7,9 @@ import json
 from pathlib import Path
 
 import click
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from coupler_plugin.cells import Cells
 from coupler_plugin.config import Config
 from coupler_plugin.coupler import Coupler
 from coupler_plugin.derived import DERIVED
@@ -32,9 +30,8 @@ def validate(file: Path | None, start: str, dt: float, schema: bool) -> None:
     if file is None:
         raise click.UsageError("name a coupling file, or ask for --schema")
     coupler = Coupler(file, start=start, dt=dt)
-    one_cell = Cells(np.array(1), np.array(0.0), np.array(0.0))
     for emulator in coupler.emulators:
-        emulator.prepare(one_cell)
+        emulator.rehearse()
     console = Console()
     console.print(_plan(coupler))
     console.print(_bindings(coupler))

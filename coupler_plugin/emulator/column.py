@@ -18,7 +18,7 @@ from coupler_plugin.cells import Cells, HostArray, Values
 from coupler_plugin.config import EmulatorSection
 from coupler_plugin.emulator.blocks import Blocks
 from coupler_plugin.emulator.load import EmulatorFile
-from coupler_plugin.emulator.manifest import Manifest, Output
+from coupler_plugin.emulator.manifest import Manifest, Output, Variable
 from coupler_plugin.emulator.ports import Exports, Imports, Reader
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.fields import Conversion
@@ -52,19 +52,18 @@ class ColumnEmulator:
     section : EmulatorSection
     is_shadow : bool
         Whether the answers are only compared with the host's own values.
+    cells : Cells
+        Where it runs, once prepared.
     guard : Guard
         Once prepared.
     comparing : sequence of Comparing
         What a shadow compares, once connected.
     """
 
+    cells: Cells
     guard: Guard
 
     def __init__(self, file: EmulatorFile, section: EmulatorSection) -> None:
-        if file.manifest.kind != "column":
-            raise CouplerError(
-                Status.MODEL, f"'{file.path}' is of the kind '{file.manifest.kind}'; this version runs columns."
-            )
         self.file = file
         self.manifest: Manifest = file.manifest
         self.every = section.every or file.manifest.every
@@ -91,12 +90,22 @@ class ColumnEmulator:
         return f"{self.name}@shadow" if self.is_shadow else self.name
 
     @property
+    def grid_name(self) -> str | None:
+        """The description of a grid of its own."""
+        return None
+
+    @property
     def asks(self) -> list[str]:
         """The fields that it takes, and that its guard looks at."""
         names = [entry.name for entry in self.manifest.inputs]
         for budget in self.manifest.budgets:
             names += budget.at_most if isinstance(budget.at_most, dict) and self.plan.budget != "off" else ()
         return names + ([parse_comparison(self.section.where).field] if self.section.where else [])
+
+    @property
+    def n(self) -> int:
+        """Cells of this rank that it runs on."""
+        return self.cells.n if self._blocks else 0
 
     @property
     def block_sizes(self) -> tuple[int, ...]:
@@ -108,6 +117,24 @@ class ColumnEmulator:
         """Whether a column has the same bits wherever it runs, as far as this rank knows."""
         return self._blocks is None or self._blocks.keeps_bits
 
+    @property
+    def answers(self) -> NDArray[Any]:
+        """The answers on the host's cells, shape (n, O)."""
+        return self.guard.answers
+
+    def answers_of(self, place: int) -> NDArray[Any]:
+        """Return the answers on the host's cells for the output at a place of the manifest, shape (n, size)."""
+        return self.answers[:, self.plan.outputs[place].channels]
+
+    @property
+    def flags(self) -> NDArray[np.uint8]:
+        """The flags of the answers on the host's cells, shape (n, outputs)."""
+        return self.guard.tally.flags
+
+    def on_cells(self, wanted: Variable, reader: Reader, conversion: Conversion, is_static: bool) -> Reader:
+        """Return the reader of a field on the emulator's cells, from that on the host's: the same."""
+        return reader
+
     def _used_outputs(self, names: Sequence[str] | None) -> list[Output]:
         known = {entry.name: entry for entry in self.manifest.outputs}
         unknown = [name for name in names or () if name not in known]
@@ -118,9 +145,13 @@ class ColumnEmulator:
             )
         return [entry for entry in self.manifest.outputs if names is None or entry.name in names]
 
+    def rehearse(self) -> None:
+        """Call the module once, for a set-up without a host."""
+        ColumnEmulator.prepare(self, Cells(np.array(1), np.array(0.0), np.array(0.0)))
+
     def prepare(self, cells: Cells) -> None:
         """Make the buffers and warm the module up for the columns of this rank."""
-        self._cells = cells
+        self.cells = cells
         self._blocks = Blocks(self.file, cells.n, self.block)
         self.guard = Guard(self.plan, self.manifest, cells, self._blocks, self.block, self.section.can_be_off)
 
@@ -150,7 +181,7 @@ class ColumnEmulator:
         """
         assert self._blocks is not None
         used = {entry.name for entry in self.outputs}
-        self._exports = Exports(self.manifest.outputs, used, self.guard.answers, held, hosts, surroundings.own)
+        self._exports = Exports(self.manifest.outputs, used, self.answers, held, hosts, surroundings.own)
         constant = self._blocks.static
         Imports(self.manifest.static, static, constant, unlimited(constant)).run(0, 0)
         self.guard.connect(surroundings)
@@ -174,12 +205,7 @@ class ColumnEmulator:
         imported = perf_counter()
         self.guard.before(begin, end, outside)
         admitted = perf_counter()
-        try:
-            self._blocks.run()
-        except Exception as error:  # torch.jit raises many kinds
-            raise CouplerError(
-                Status.RUN, f"the emulator '{self.name}' failed: {str(error).strip().splitlines()[-1]}"
-            ) from error
+        self._call()
         inferred = perf_counter()
         self.guard.after(begin, end)
         guarded = perf_counter()
@@ -187,6 +213,12 @@ class ColumnEmulator:
         for comparing in self.comparing:
             comparing.run(begin, end, self.guard.kept)
         self.calls += 1
+        self._account(timers, began, imported, admitted, inferred, guarded)
+
+    def _account(
+        self, timers: Timers, began: float, imported: float, admitted: float, inferred: float, guarded: float
+    ) -> None:
+        """Say where the time of a call that ends now has gone."""
         seconds = timers.seconds
         exported = perf_counter()
         seconds["exchange"] += imported - began + exported - guarded
@@ -201,6 +233,15 @@ class ColumnEmulator:
                 (f"guard {self.name}", inferred, guarded),
                 (f"exchange {self.name}", guarded, exported),
             )
+
+    def _call(self) -> None:
+        assert self._blocks is not None
+        try:
+            self._blocks.run()
+        except Exception as error:  # torch.jit raises many kinds
+            raise CouplerError(
+                Status.RUN, f"the emulator '{self.name}' failed: {str(error).strip().splitlines()[-1]}"
+            ) from error
 
     def _rests(self, switch: Switch, begin: int, end: int) -> bool:
         """Return whether nothing is to be computed; all is then left to the host.
@@ -224,14 +265,22 @@ class ColumnEmulator:
         """Return how often the guard intervened in this rank's cells, by kind and field."""
         return self.guard.tally.totals() if self._blocks else {}
 
+    def on_grid(self) -> dict[str, Any]:
+        """Return what the report says about a grid of its own: nothing."""
+        return {}
+
     def recall(self) -> dict[str, NDArray[Any]]:
-        """Return what the emulator remembers between calls, arrays of shape (n, ...)."""
+        """Return what the emulator remembers on the host's cells, arrays of shape (n, ...)."""
         assert self._blocks is not None
         memory: dict[str, NDArray[Any]] = {**(self._blocks.recall() if self.calls else {}), **self.guard.recall()}
         if self.guard.may_keep:
             # What the host's own value was when it stayed cannot be had again.
             memory |= {f"held.{export.place}": export.values for export in self._exports.held}
         return memory | {f"shadow.{comparing.name}": comparing.sums for comparing in self.comparing}
+
+    def recall_own(self) -> dict[str, NDArray[Any]]:
+        """Return what it remembers on cells of its own."""
+        return {}
 
     def restore(self, memory: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what was recalled, and export the last answers again.
@@ -244,6 +293,9 @@ class ColumnEmulator:
             self._blocks.restore(memory)
             if not self.guard.relies_on_host:
                 self._export()
+        self._restore_held(memory)
+
+    def _restore_held(self, memory: Mapping[str, NDArray[Any]]) -> None:
         held = [(f"held.{export.place}", export.values) for export in self._exports.held]
         for name, values in (*held, *((f"shadow.{comparing.name}", comparing.sums) for comparing in self.comparing)):
             if name in memory:

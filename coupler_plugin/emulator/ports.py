@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,17 @@ from coupler_plugin.cells import HostArray, Values
 from coupler_plugin.emulator.manifest import Output, Variable
 from coupler_plugin.fields import Conversion
 from coupler_plugin.guard.band import Band
-from coupler_plugin.guard.guard import Guard
 from coupler_plugin.layout import Layout
 
 #: writes the value of a window that begins and ends at two times into an array of shape (n, size)
 Reader = Callable[[NDArray[np.float64], int, int], None]
+
+
+class Verdict(Protocol):
+    """What was decided about answers on the host's cells: by a guard, or by what came back from another grid."""
+
+    kept: NDArray[np.bool_]
+    weight: Values
 
 
 @dataclass(frozen=True)
@@ -141,18 +147,18 @@ class Export:
     own: tuple[HostArray, Conversion] | None = None
 
     @np.errstate(all="ignore")  # the host's own value may be anything
-    def run_mixed(self, guard: Guard) -> None:
+    def run_mixed(self, verdict: Verdict) -> None:
         """Hand the output on where the host does not keep its own value, blended with it where that is asked for."""
         self._compute()
-        is_kept = guard.kept[:, self.place]
+        is_kept = verdict.kept[:, self.place]
         if self.own is not None:
             own = np.empty_like(self.values)
             array, conversion = self.own
             array.read(own)
             conversion.apply(own, own)
-            rows = np.flatnonzero((guard.weight < 1.0) & ~is_kept)
+            rows = np.flatnonzero((verdict.weight < 1.0) & ~is_kept)
             if not all(term.own for _, term in self.terms) or not self.terms:  # else its terms are blended already
-                weight = guard.weight[rows, np.newaxis]
+                weight = verdict.weight[rows, np.newaxis]
                 self.values[rows] = weight * self.values[rows] + (1.0 - weight) * own[rows]
             self.values[is_kept] = own[is_kept]
         if self.host is not None:
@@ -220,10 +226,10 @@ class Exports:
         """Hand all answers on."""
         lib.packing_export(self._plan)
 
-    def run_mixed(self, guard: Guard) -> None:
+    def run_mixed(self, verdict: Verdict) -> None:
         """Hand answers on where the host does not keep its own values, blended with them where that is asked for."""
         for export in self._exports:
-            export.run_mixed(guard)
+            export.run_mixed(verdict)
 
 
 def _exports(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coupler_plugin.guard.tally import FLAGS, Tally
+from coupler_plugin.guard.tally import FLAGS
 from coupler_plugin.layout import Layout
 
 
@@ -17,15 +17,15 @@ class FlagArray:
 
     Parameters
     ----------
-    tally : Tally
+    flags : uint8 array, shape (n, outputs)
     place : int
         Of the output in the manifest.
     """
 
     size = 1
 
-    def __init__(self, tally: Tally, place: int) -> None:
-        self.view: NDArray[Any] = tally.flags[:, place : place + 1]
+    def __init__(self, flags: NDArray[np.uint8], place: int) -> None:
+        self.view: NDArray[Any] = flags[:, place : place + 1]
 
     def lay_out(self, array: NDArray[Any]) -> Layout:
         """Return where the cells lie in an array of the shape of `view`."""

@@ -81,7 +81,7 @@ class Surveyor:
             binding = self.exchange.binding(output.name)
             if output.name in outputs and binding is not None:
                 units = next(o.units for o in emulator.outputs if o.name == output.name)
-                source = emulator.guard.answers[:, output.channels]
+                source = emulator.answers_of(place)
                 reader, of_host = self.exchange.own_mean(output.name, binding, self.windows[emulator.every])
                 host = Reading(reader, of_host, np.empty(source.shape))
                 conversion = self.fields.conversion(entry.name, units, entry.units)
@@ -168,4 +168,4 @@ class Surveyor:
     def _reading(self, emulator: ColumnEmulator, name: str, units: str, aggregate: str) -> Reading:
         wanted = Variable(name=name, units=units, size=1)
         reader, conversion = self.exchange.reader(emulator, wanted, aggregate, self.windows)
-        return Reading(reader, conversion, np.empty((self.cells.n, 1)))
+        return Reading(reader, conversion, np.empty((emulator.cells.n, 1)))

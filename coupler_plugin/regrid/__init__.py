@@ -4,12 +4,13 @@
 It knows nothing of emulators or hosts. Everything that its users need is re-exported here.
 """
 
+from coupler_plugin.regrid.balance import Balance
 from coupler_plugin.regrid.cache import weights_file
 from coupler_plugin.regrid.descriptions import make_grid
 from coupler_plugin.regrid.grid_files import read_grid
 from coupler_plugin.regrid.grids import Edges, Grid
 from coupler_plugin.regrid.links import Links
-from coupler_plugin.regrid.makers import curvilinear, gather_grid, gaussian, latlon, mesh, rectilinear
+from coupler_plugin.regrid.makers import curvilinear, gather_grid, gaussian, latlon, mesh, rectilinear, refined
 from coupler_plugin.regrid.route import Route
 from coupler_plugin.regrid.weight_files import WeightFile, read_weights, write_weights
 from coupler_plugin.regrid.weights import EXTRAPOLATIONS, METHOD_OF, METHODS, Weights, make_weights
@@ -18,6 +19,7 @@ __all__ = [
     "EXTRAPOLATIONS",
     "METHODS",
     "METHOD_OF",
+    "Balance",
     "Edges",
     "Grid",
     "Links",
@@ -34,6 +36,7 @@ __all__ = [
     "read_grid",
     "read_weights",
     "rectilinear",
+    "refined",
     "weights_file",
     "write_weights",
 ]

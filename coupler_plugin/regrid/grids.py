@@ -134,6 +134,11 @@ class Grid:
             )
         return self.corner_lon, self.corner_lat
 
+    def places_of(self, ids: Indices) -> Indices:
+        """Return the places of the cells with some ids, all of which the grid has."""
+        order = np.argsort(self.ids, kind="stable")
+        return order[np.searchsorted(self.ids, ids, sorter=order)]
+
     def masked(self, mask: NDArray[Any]) -> Grid:
         """Return this grid with only the cells taking part where `mask`, shape (n,) or `shape`, is not zero."""
         return replace(self, mask=np.asarray(mask).ravel() != 0)

@@ -109,6 +109,27 @@ def rectilinear(
     )
 
 
+def refined(grid: Grid, scale: int) -> Grid:
+    """Return the grid whose cells are those of `grid`, each cut into `scale` rows and columns.
+
+    Raises
+    ------
+    CouplerError
+        CONFIG, when the cells do not lie between meridians and parallels.
+    """
+    if grid.lon_edges is None or grid.lat_edges is None:
+        raise grid.error(Status.CONFIG, "has no cells between meridians and parallels, which alone can be refined.")
+    lon_edges, lat_edges = (_cut(edges, scale) for edges in (grid.lon_edges, grid.lat_edges))
+    fine = rectilinear(f"{grid.name} / {scale}", lon_edges, lat_edges)
+    return fine.masked(np.kron(grid.mask.reshape(grid.shape), np.ones((scale, scale), bool)))
+
+
+def _cut(edges: Values, scale: int) -> Values:
+    """Return edges with `scale` steps for each step between them."""
+    places = np.arange((edges.size - 1) * scale + 1) / scale
+    return np.interp(places, np.arange(edges.size), edges)
+
+
 def curvilinear(
     name: str,
     lon: Values,

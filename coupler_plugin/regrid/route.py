@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import scipy.sparse  # type: ignore[import-untyped]
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 _SMALL = 1e-6  # share of a row's weights that counts as nothing, as in xESMF
+_ROUNDING = 1e-9  # what a sum of weights may lack to one
 
 
 class Route:
@@ -49,6 +50,8 @@ class Route:
         0 renormalises whatever there is, 1 flags every incomplete row.
     skip_nan : bool
         Treat values that are NaN as missing; otherwise they spread.
+    of_one : bool
+        A row whose weights add up to less than one is incomplete too, as on the rim of a grid.
 
     Attributes
     ----------
@@ -58,6 +61,8 @@ class Route:
         The weights, without those of sources that are left out.
     mapped : bool array, shape (destinations of this rank,)
         Destinations that get values.
+    share : float64 array, shape (destinations of this rank,)
+        The part of their weights that is there; 0 where that is too little.
     unmapped : int
         Destinations of all ranks that get none, and keep what the host has.
     dropped : int
@@ -79,6 +84,7 @@ class Route:
         unowned: Literal["error", "mask"] = "error",
         least_share: float = 0.0,
         skip_nan: bool = False,
+        of_one: bool = False,
     ) -> None:
         self.n_src, self.n_dst = src_ids.size, dst_ids.size
         self._comm, self._skip_nan = comm, skip_nan
@@ -95,12 +101,15 @@ class Route:
         given = ~missing[column]
         self.dropped = sum(allgather(comm, dropped_rows + int(np.count_nonzero(~given))))
         self._total = rows.row_sums(self.n_dst)
+        if of_one:
+            self._total[(self._total > 0.0) & (self._total < 1.0 - _ROUNDING)] = 1.0
         self._exchange = Exchange(comm, owners[~missing], places[~missing], self.n_src)
         slot = np.full(needed.size, -1)
         slot[~missing] = self._exchange.slots
         self.matrix = self._matrix_of(Links(rows.rows, slot[column], rows.values).where(given))
         share = self._share_of(np.ones((self._exchange.size, 1)))[:, 0]
         self.mapped: NDArray[np.bool_] = share >= self._least
+        self.share: Values = np.where(self.mapped, share, 0.0)
         self._scale = np.ones(self.n_dst)
         self._scale[self.mapped] = 1.0 / share[self.mapped]
         self._is_scaled = bool(np.any(self._scale != 1.0))
@@ -118,6 +127,7 @@ class Route:
         unowned: Literal["error", "mask"] = "error",
         least_share: float = 0.0,
         skip_nan: bool = False,
+        of_one: bool = False,
     ) -> Route:
         """Return the route of a weight file, which rank 0 reads and hands out in parts; `Route` says more.
 
@@ -127,7 +137,16 @@ class Route:
             A file of `cache.weights_file`, or any that `weight_files` reads.
         """
         links = scatter_file(comm, path)
-        return cls(src_ids, dst_ids, links, comm=comm, unowned=unowned, least_share=least_share, skip_nan=skip_nan)
+        return cls(
+            src_ids,
+            dst_ids,
+            links,
+            comm=comm,
+            unowned=unowned,
+            least_share=least_share,
+            skip_nan=skip_nan,
+            of_one=of_one,
+        )
 
     def __call__(self, values: Values, out: Values | None = None) -> Values:
         """Return the values on the destination cells; a collective call.
@@ -187,6 +206,21 @@ class Route:
         out[shares.rows[first]] = shares.cols[first]
         return out
 
+    def largest(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return the largest value among the sources of each destination, 0 where it has none; a collective call.
+
+        Parameters
+        ----------
+        values : array, shape (sources, fields)
+            Not negative.
+        """
+        received = self._exchange(values.astype(np.float64))
+        found = np.zeros((self.n_dst, values.shape[1]))
+        filled = np.flatnonzero(np.diff(self.matrix.indptr))
+        if filled.size:
+            found[filled] = np.maximum.reduceat(received[self.matrix.indices], self.matrix.indptr[filled])
+        return found.astype(values.dtype)
+
     def imbalance(self, values: Values, src_area: Values, result: Values, dst_area: Values) -> Values:
         """Return how much of the area integral of each field was lost or gained, relative to it; a collective call.
 
@@ -227,7 +261,8 @@ class Route:
         share = self._share_of(present.astype(np.float64))
         taken = share >= self._least
         result: Values = self.matrix @ np.where(present, received, 0.0)
-        result /= np.where(taken, share, 1.0)
+        # Multiplied, not divided, as where nothing is missing: a row's bits depend on its own sources alone.
+        result *= np.divide(1.0, share, out=np.ones_like(share), where=taken)
         return self._deliver(result, taken, out)
 
     def _deliver(self, result: Values, taken: NDArray[np.bool_], out: Values | None) -> Values:

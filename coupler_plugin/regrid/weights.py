@@ -35,7 +35,13 @@ METHODS = (
 )
 
 #: the method that fits the nature of a field; the largest share is taken from conservative weights
-METHOD_OF = {"flux": "conservative", "fraction": "conservative", "state": "bilinear", "class": "conservative"}
+METHOD_OF = {
+    "state": "bilinear",
+    "flux": "conservative",
+    "amount": "conservative",
+    "fraction": "conservative",
+    "class": "conservative",
+}
 
 #: how cells that a method leaves out are filled: their number of nearest sources (ESMF's defaults)
 EXTRAPOLATIONS = {"nearest_s2d": 1, "inverse_dist": 8}

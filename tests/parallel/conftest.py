@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import coupled_run
+import own_grids
 import pytest
 import yaml
 from small_emulators import Store, field, write, write_carbon, write_mlp
@@ -24,6 +25,7 @@ from small_emulators import Store, field, write, write_carbon, write_mlp
 ENVIRONMENT = {
     **os.environ,
     "OMP_NUM_THREADS": "1",
+    "PYTHONPATH": str(Path(__file__).parents[1]),  # of small_emulators
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
@@ -44,6 +46,10 @@ class Result:
     def answers(self) -> dict[str, Any]:
         """The answers of all cells by id."""
         return {i: bits for rank in self.ranks for i, bits in rank["answers"].items()}
+
+    def on_own_grids(self, run: str) -> dict[str, Any]:
+        """The answers of emulators on grids of their own, of all cells by id: in a `whole` run, or in two `parts`."""
+        return {i: bits for rank in self.ranks for i, bits in rank["own_grids"][run].items()}
 
 
 def prepare(folder: Path) -> Path:
@@ -66,6 +72,7 @@ def prepare(folder: Path) -> Path:
     }
     for name, content in files.items():
         (folder / name).write_text(yaml.safe_dump(content))
+    own_grids.prepare(folder)
     return folder
 
 
@@ -91,7 +98,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Result]:
     def on(ranks: int) -> Result:
         folder = prepare(tmp_path_factory.mktemp(f"ranks{ranks}"))
         if ranks == 0:
-            return Result([coupled_run.run(folder)], folder)
+            return Result([coupled_run.run_all(folder)], folder)
         if shutil.which("mpirun") is None or find_spec("mpi4py") is None:
             pytest.skip("needs mpirun and mpi4py")
         mpirun(ranks, folder)

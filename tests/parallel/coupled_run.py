@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import own_grids
 
 from coupler_plugin import Coupler, CouplerError
 from coupler_plugin.parallel import together
@@ -80,6 +81,11 @@ def run(folder: Path, comm: Any = None) -> dict[str, Any]:
     host.coupler.finalize()
     untouched = all(host.arrays[name][-1] == -1.0 for name in FIELDS)
     return {"answers": answers, "untouched": untouched}
+
+
+def run_all(folder: Path, comm: Any = None) -> dict[str, Any]:
+    """Run all hosts, on cells and on grids of their own."""
+    return {**run(folder, comm), "own_grids": own_grids.run(folder, comm)}
 
 
 # --- mistakes of one rank -------------------------------------------------------------------------------------
@@ -162,7 +168,7 @@ def main() -> None:
     from mpi4py import MPI
 
     comm, folder = MPI.COMM_WORLD, Path(sys.argv[1])
-    seen = run(folder, comm)
+    seen = run_all(folder, comm)
     if comm.Get_size() > 1:
         seen["errors"] = {mistake.__name__: error_of(mistake, folder, comm) for mistake in MISTAKES}
     (folder / f"rank{comm.Get_rank()}of{comm.Get_size()}.json").write_text(json.dumps(seen))

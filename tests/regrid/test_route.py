@@ -116,6 +116,32 @@ def test_missing_values_are_left_out_or_spread(weights: Weights, missing: set[in
     np.testing.assert_array_equal(left_out[touched == 0, 1], whole[touched == 0, 1])
 
 
+def test_missing_value_changes_no_bit_of_other_rows(weights: Weights) -> None:
+    src = np.arange(60)  # rows at the rim lack sources and are divided by what remains
+    route = Route(count(72)[src], count(162), links_of(weights), unowned="mask", skip_nan=True)
+    values = random_values(60, 1)
+    whole = route(values)
+    values[0] = np.nan
+    touched = weights.matrix()[:, [0]].toarray()[:, 0] > 0
+    np.testing.assert_array_equal(route(values)[~touched], whole[~touched])
+
+
+def test_rows_that_do_not_add_up_to_one_are_completed_or_flagged() -> None:
+    links = Links(np.array([1, 2, 2]), np.array([1, 1, 2]), np.array([0.5, 0.25, 0.75]))
+    values = np.array([[3.0], [7.0]])
+    assert Route(count(2), count(3), links)(values)[:2, 0].tolist() == [1.5, 6.0]
+    completed = Route(count(2), count(3), links, of_one=True)
+    assert completed(values)[:2, 0].tolist() == [3.0, 6.0]
+    assert completed.mapped.tolist() == [True, True, False]
+    assert Route(count(2), count(3), links, of_one=True, least_share=1.0).mapped.tolist() == [False, True, False]
+
+
+def test_largest_value_of_the_sources() -> None:
+    links = Links(np.array([1, 3, 3]), np.array([1, 1, 2]), np.array([1.0, 0.9, 0.1]))
+    codes = np.array([[2, 0], [5, 1]], np.uint8)
+    assert Route(count(2), count(3), links).largest(codes).tolist() == [[2, 0], [0, 0], [5, 1]]
+
+
 def test_largest_share_is_that_of_the_classes(weights: Weights) -> None:
     classes = np.random.default_rng(2).integers(1, 5, 72)
     route = Route(count(72), count(162), links_of(weights))
