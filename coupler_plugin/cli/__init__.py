@@ -9,6 +9,7 @@ import click
 
 from coupler_plugin import CouplerError, __version__
 from coupler_plugin.cli.inspect import inspect
+from coupler_plugin.cli.plot import plot
 from coupler_plugin.cli.prefix import prefix
 from coupler_plugin.cli.replay import replay
 from coupler_plugin.cli.report import report
@@ -23,7 +24,7 @@ def commands() -> None:
     """Learned emulators inside Fortran land-surface and Earth-system models."""
 
 
-for command in (inspect, prefix, replay, report, run, validate, weights):
+for command in (inspect, plot, prefix, replay, report, run, validate, weights):
     commands.add_command(command)
 
 
