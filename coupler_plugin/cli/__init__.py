@@ -8,6 +8,7 @@ import sys
 import click
 
 from coupler_plugin import CouplerError, __version__
+from coupler_plugin.cli.doctor import doctor
 from coupler_plugin.cli.inspect import inspect
 from coupler_plugin.cli.plot import plot
 from coupler_plugin.cli.prefix import prefix
@@ -24,7 +25,7 @@ def commands() -> None:
     """Learned emulators inside Fortran land-surface and Earth-system models."""
 
 
-for command in (inspect, plot, prefix, replay, report, run, validate, weights):
+for command in (doctor, inspect, plot, prefix, replay, report, run, validate, weights):
     commands.add_command(command)
 
 
