@@ -13,7 +13,7 @@ export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
 export OMPI_MCA_rmaps_base_oversubscribe := 1
 export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
 
-.PHONY: help setup demo test reproducibility lint bench readme zoo clean
+.PHONY: help setup demo test reproducibility fuzz lint bench readme zoo clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 16
@@ -30,6 +30,9 @@ test: lint ## check the style and run all tests
 
 reproducibility: setup ## compare bits over restarts, ranks and threads, and in a host with traps: a table
 	PYTHONPATH=tests $(python) -m reproducibility.table
+
+fuzz: setup ## use 10,000 damaged files of all kinds: an error or a correct run
+	PYTHONPATH=tests $(python) -m fuzz.inputs 10000
 
 lint: setup ## check style and types, and compile without a warning
 	$(python) -m ruff check

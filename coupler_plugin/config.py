@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 BLOCK: Final = 1024
+_LARGEST_BLOCK: Final = 2**20
 
 Keys = tuple[str | int, ...]  #: the way to a value of the coupling file
 
@@ -99,8 +100,8 @@ class EmulatorSection(_Section):
     @classmethod
     def _block_keeps_alignment(cls, value: Any) -> Any:
         # Blocks that start on a cache line take the same kernels, which is what keeps their bits the same.
-        if value != "exact" and not (isinstance(value, int) and value >= 16 and value % 16 == 0):
-            raise ValueError("a block is a positive multiple of 16 rows, such as 1024, or 'exact'")
+        if value != "exact" and not (isinstance(value, int) and 16 <= value <= _LARGEST_BLOCK and value % 16 == 0):
+            raise ValueError(f"a block is a multiple of 16 rows up to {_LARGEST_BLOCK}, such as 1024, or 'exact'")
         return value
 
 

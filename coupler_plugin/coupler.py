@@ -299,7 +299,7 @@ class Coupler:
             emulator.own.fetch_static()
         together(self.comm, self._connect)
         if memory:
-            restore(memory, self.emulators, self._windows)
+            together(self.comm, lambda: restore(memory, self.emulators, self._windows))
         assert self.cells is not None
         for stream in self._streams:
             stream.open(self.cells, self._provenance(), self.comm, self.restarted_from is not None, self.patience)

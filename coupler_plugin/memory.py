@@ -6,12 +6,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from coupler_plugin.clock import Clock
 from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.exchange import Window
 from coupler_plugin.restart import Memory
 
+#: form of what is remembered; a reader accepts every version up to its own
+RESTART_VERSION: Final = 1
 #: facts that must be the same in a restart and in the run that reads it: key -> what it is, and how it may be accepted
 _MUST_FIT: Final = {
     "sha256": ("emulator file (hash)", "model"),
@@ -21,9 +25,49 @@ _MUST_FIT: Final = {
 }
 
 
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _EmulatorFacts(_Strict):
+    sha256: str
+    block: int | str
+    every: str
+    grid: str | None = None
+    calls: int = Field(ge=0)
+
+
+class _WindowFacts(_Strict):
+    begin: int
+    counts: dict[str, int]
+
+
+class _Facts(_Strict):
+    version: int = Field(1, ge=1, le=RESTART_VERSION)
+    calendar: str
+    time: int
+    emulators: dict[str, _EmulatorFacts]
+    windows: dict[str, _WindowFacts]
+
+
+def _check_form(facts: object) -> None:
+    """Check that these are facts of a restart; what a later version adds to them does not matter."""
+    try:
+        _Facts.model_validate(facts)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "facts"
+        raise CouplerError(
+            Status.IO,
+            f"the restart is of no use here: '{place}' in it is wrong: {first['msg']} (value: {first['input']!r}); "
+            "go on with the version of the plugin that wrote it.",
+        ) from error
+
+
 def recall(clock: Clock, emulators: Sequence[ColumnEmulator], windows: Mapping[str, Window]) -> Memory:
     """Return what the next run needs to go on from here."""
-    facts: dict[str, Any] = {"calendar": clock.calendar, "time": clock.now, "emulators": {}, "windows": {}}
+    facts: dict[str, Any] = {"version": RESTART_VERSION, "calendar": clock.calendar, "time": clock.now}
+    facts |= {"emulators": {}, "windows": {}}
     arrays: dict[str, Any] = {}
     owners: dict[str, str] = {}
     for emulator in emulators:
@@ -39,12 +83,25 @@ def recall(clock: Clock, emulators: Sequence[ColumnEmulator], windows: Mapping[s
 
 
 def restore(memory: Memory, emulators: Sequence[ColumnEmulator], windows: Mapping[str, Window]) -> None:
-    """Go on from what was recalled, once everything is connected."""
-    for emulator in emulators:
-        emulator.restore(_below(emulator.key, memory))
-    for every, window in windows.items():
-        if every in memory.facts["windows"]:
-            window.restore(memory.facts["windows"][every], _below(every, memory))
+    """Go on from what was recalled, once everything is connected.
+
+    Raises
+    ------
+    CouplerError
+        IO, when the restart lacks something that this run needs, or has it in another shape.
+    """
+    try:
+        for emulator in emulators:
+            emulator.restore(_below(emulator.key, memory))
+        for every, window in windows.items():
+            if every in memory.facts["windows"]:
+                window.restore(memory.facts["windows"][every], _below(every, memory))
+    except (LookupError, ValueError, TypeError) as error:
+        raise CouplerError(
+            Status.IO,
+            f"the restart does not hold what this run needs ({error}); go on with the version of the plugin and of the "
+            "emulators that wrote it.",
+        ) from error
 
 
 def _identity(emulator: ColumnEmulator) -> dict[str, Any]:
@@ -75,8 +132,9 @@ def check_fit(
     Raises
     ------
     CouplerError
-        CONFIG, with the difference.
+        CONFIG, with the difference; IO, when these are no facts of a restart, or those of a newer plugin.
     """
+    _check_form(facts)
     _same("the calendar", facts["calendar"], clock.calendar)
     _same("the time", facts["time"], clock.now)
     _same("the list of emulators", sorted(facts["emulators"]), sorted(emulator.key for emulator in emulators))

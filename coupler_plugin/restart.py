@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import netCDF4
 import numpy as np
@@ -28,7 +28,8 @@ from coupler_plugin.storage import cannot_write, sync, write_text
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-RESTART_VERSION: Final = 1
+T = TypeVar("T")
+
 #: numbers that rank 0 holds at a time while reading
 _SLAB: Final = 2**22
 
@@ -140,9 +141,9 @@ class RestartFiles:
             IO for a file that is missing or damaged, CELLS for one of other cells.
         """
         path: Path = broadcast(self._comm, together(self._comm, lambda: self._verify(stamp) if self._is_root else None))
-        file = netCDF4.Dataset(str(path)) if self._is_root else None
+        file = together(self._comm, lambda: self._open(path))
         try:
-            facts, contents = broadcast(self._comm, None if file is None else _describe(file))
+            facts, contents = self._from_root(file, path, _describe)
             arrays: dict[str, NDArray[Any]] = {}
             for domain in self._domains.values():
                 arrays |= self._read_domain(file, path, domain, contents.get(domain.dimension, {}))
@@ -155,14 +156,14 @@ class RestartFiles:
         self, file: netCDF4.Dataset | None, path: Path, domain: Domain, shapes: Mapping[str, Any]
     ) -> dict[str, NDArray[Any]]:
         """Return this rank's part of the arrays that lie on some cells; a collective call."""
-        n, total = domain.ids.size, shapes[domain.id_name][0][0] if shapes else 0
+        with _reading(path):
+            n, total = domain.ids.size, shapes[domain.id_name][0][0] if shapes else 0
         arrays = {name: np.empty((n, *s[1:]), kind) for name, (s, kind) in shapes.items() if name != domain.id_name}
         found = np.zeros(n, bool)
-        for slab, places, rows in self._slabs(file, domain, shapes, total):
+        for slab, places, rows in self._slabs(file, path, domain, shapes, total):
             found[places] = True
             for name, array in arrays.items():
-                values = broadcast(self._comm, None if file is None else file[name][slab])
-                array[places] = values[rows]
+                array[places] = self._from_root(file, path, _reader(name, slab))[rows]
         together(self._comm, lambda: self._check_cells(path, domain, found, total))
         return arrays
 
@@ -257,15 +258,32 @@ class RestartFiles:
             )
         return path
 
+    def _open(self, path: Path) -> netCDF4.Dataset | None:
+        if not self._is_root:
+            return None
+        with _reading(path):
+            return netCDF4.Dataset(str(path))
+
+    def _from_root(self, file: netCDF4.Dataset | None, path: Path, read: Callable[[netCDF4.Dataset], T]) -> T:
+        """Read something on rank 0, for all; a collective call."""
+
+        def work() -> T | None:
+            if file is None:
+                return None
+            with _reading(path):
+                return read(file)
+
+        return broadcast(self._comm, together(self._comm, work))
+
     def _slabs(
-        self, file: netCDF4.Dataset | None, domain: Domain, shapes: Mapping[str, Any], total: int
+        self, file: netCDF4.Dataset | None, path: Path, domain: Domain, shapes: Mapping[str, Any], total: int
     ) -> Iterable[Any]:
         """Yield slabs of the file: its slice, the places of this rank's cells in it, and their rows of the slab."""
         widest = max((int(np.prod(shape[1:], dtype=int)) for shape, _ in shapes.values()), default=1)
         rows = max(1, _SLAB // widest)
         for first in range(0, total, rows):
             slab = slice(first, min(first + rows, total))
-            ids = broadcast(self._comm, None if file is None else np.asarray(file[domain.id_name][slab]))
+            ids = self._from_root(file, path, _reader(domain.id_name, slab))
             row = np.minimum(np.searchsorted(ids, domain.ids), ids.size - 1)
             places = np.flatnonzero(ids[row] == domain.ids)
             yield slab, places, row[places]
@@ -303,6 +321,22 @@ def _describe(file: netCDF4.Dataset) -> tuple[dict[str, Any], dict[str, dict[str
     for name, variable in file.variables.items():
         contents.setdefault(variable.dimensions[0], {})[name] = (variable.shape, variable.dtype)
     return json.loads(file.facts), contents
+
+
+def _reader(name: str, slab: slice) -> Callable[[netCDF4.Dataset], NDArray[Any]]:
+    return lambda file: np.asarray(file[name][slab])
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Say which file is no restart, though its hash is right: such as one of another program."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise CouplerError(
+            Status.IO,
+            f"the file '{path}' is whole, but no restart that can be read: {error}; go back to an earlier one.",
+        ) from error
 
 
 def _sha256(path: Path) -> str:

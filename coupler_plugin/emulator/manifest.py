@@ -21,6 +21,7 @@ from coupler_plugin.guard.section import SILENT, GuardSection
 
 MANIFEST_VERSION = 1
 ENTRY = "manifest.json"
+_MOST = 2**20  # channels of an entry, samples of a window: more is a mistake, and would take all memory
 
 Aggregate = Literal["mean", "sum", "min", "max", "last"]
 
@@ -43,7 +44,7 @@ class Variable(_Strict):
 
     name: str
     units: str
-    size: int = Field(1, ge=1)
+    size: int = Field(1, ge=1, le=_MOST)
     valid_range: tuple[float, float] | None = None
     description: str = ""
 
@@ -69,14 +70,14 @@ class State(_Strict):
     """A recurrent state that the plugin keeps for each cell between calls."""
 
     name: str
-    size: int = Field(ge=1)
+    size: int = Field(ge=1, le=_MOST)
     initial: float = 0.0
 
 
 class Window(_Strict):
     """The history that an emulator sees: the last `length` samples, one per time step of the emulator."""
 
-    length: int = Field(ge=1)
+    length: int = Field(ge=1, le=_MOST)
 
 
 class Tile(_Strict):

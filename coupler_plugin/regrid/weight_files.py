@@ -56,7 +56,7 @@ class WeightFile:
         self.path = path
         try:
             self._dataset = netCDF4.Dataset(path)
-        except OSError as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise self._error(f"cannot be read: {error}") from error
         self._dataset.set_auto_mask(False)  # NaN is a weight with a meaning, and the fill value of some files
         self._names = next((names for names in (_ESMF, _SCRIP) if names[0] in self._dataset.variables), _ESMF)
@@ -67,7 +67,10 @@ class WeightFile:
         if self._weights.ndim == 2 and self._weights.shape[1] != 1:
             raise self._error("holds gradients of second order (num_wgts > 1), which cannot be applied here.")
         self.n = int(self._weights.shape[0])
-        self.attributes = {name: str(self._dataset.getncattr(name)) for name in self._dataset.ncattrs()}
+        try:
+            self.attributes = {name: str(self._dataset.getncattr(name)) for name in self._dataset.ncattrs()}
+        except (OSError, RuntimeError, ValueError) as error:
+            raise self._error(f"is damaged: {error}") from error
 
     def __enter__(self) -> WeightFile:
         return self
