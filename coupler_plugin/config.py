@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -240,7 +240,30 @@ def _or_path(schema: dict[str, Any]) -> None:
     schema["anyOf"].insert(0, {"type": "string", "format": "path"})
 
 
-class Config(_Section):
+class Written(_Section):
+    """Sections that were read from a YAML file, whose errors point at their place there."""
+
+    _file: YamlFile | None = PrivateAttr(None)
+
+    @property
+    def text(self) -> str:
+        """The file as it was written; empty for what was made in Python."""
+        return self._file.text if self._file else ""
+
+    @contextmanager
+    def blaming(self, *keys: str | int) -> Iterator[None]:
+        """Put the place of a value of the file in front of the errors that it causes."""
+        try:
+            yield
+        except CouplerError as error:
+            if self._file is None:
+                raise
+            keys = _as_written(keys, self._file)
+            place = f"{self._file.place(keys)}: '{_dotted(keys)}'"
+            raise CouplerError(error.status, f"{place}: {error}") from error
+
+
+class Config(Written):
     """A coupling file."""
 
     calendar: str = Field("standard", description=f"CF calendar: {', '.join(CALENDARS)}")
@@ -263,25 +286,6 @@ class Config(_Section):
         json_schema_extra=_or_path,
     )
 
-    _file: YamlFile | None = PrivateAttr(None)
-
-    @property
-    def text(self) -> str:
-        """The coupling file as it was written; empty for a configuration made in Python."""
-        return self._file.text if self._file else ""
-
-    @contextmanager
-    def blaming(self, *keys: str | int) -> Iterator[None]:
-        """Put the place of a value of the coupling file in front of the errors that it causes."""
-        try:
-            yield
-        except CouplerError as error:
-            if self._file is None:
-                raise
-            keys = _as_written(keys, self._file)
-            place = f"{self._file.place(keys)}: '{_dotted(keys)}'"
-            raise CouplerError(error.status, f"{place}: {error}") from error
-
     _timeout_is_fixed = field_validator("timeout")(_fixed)
 
     @field_validator("calendar")
@@ -295,6 +299,9 @@ class Config(_Section):
     @classmethod
     def _constants_are_text(cls, value: Any) -> Any:
         return {key: str(entry) for key, entry in value.items()} if isinstance(value, dict) else value
+
+
+Sections = TypeVar("Sections", bound=Written)
 
 
 @dataclass(frozen=True)
@@ -395,39 +402,68 @@ def load_config(path: str | Path, comm: MPI.Comm | None = None) -> tuple[Config,
         CONFIG on every rank, with file, line and column.
     """
     path = Path(path)
-    text = broadcast(comm, together(comm, lambda: _read(path) if rank_of(comm) == 0 else ""))
+    text = read_text(path, comm, "coupling file")
     return together(comm, lambda: parse_config(text, path)), text
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path, comm: MPI.Comm | None, what: str) -> str:
+    """Return the text of a file on all ranks, of which rank 0 reads it; a collective call."""
+    return broadcast(comm, together(comm, lambda: _read(path, what) if rank_of(comm) == 0 else ""))
+
+
+def _read(path: Path, what: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise CouplerError(
-            Status.CONFIG, f"cannot read the coupling file '{path}' (run from {Path.cwd()}): {reason}."
+            Status.CONFIG, f"cannot read the {what} '{path}' (run from {Path.cwd()}): {reason}."
         ) from error
 
 
 def parse_config(text: str, path: Path) -> Config:
     """Return the configuration written in YAML `text`; `path` names the file in errors and roots its paths."""
-    file = YamlFile(text, path)
-    if not isinstance(file.data, dict):
-        raise CouplerError(Status.CONFIG, f"{path}: a coupling file is a mapping with the key 'emulators'.")
-    try:
-        config = Config.model_validate(file.data)
-    except ValidationError as error:
-        problems = [_sentence(problem, file) for problem in error.errors()]
-        raise CouplerError(Status.CONFIG, "\n".join(problems)) from error
-    config._file = file
+    config = parse_sections(Config, text, path)
     for keys, fault in faults(config):
         with config.blaming(*keys):
             raise fault
-    resolved: Config = _resolve(config, config, path.parent)
+    return resolve_paths(config, path)
+
+
+def parse_sections(kind: type[Sections], text: str, path: Path) -> Sections:
+    """Return what the schema `kind` makes of YAML `text`; paths are as they are written.
+
+    Raises
+    ------
+    CouplerError
+        CONFIG, with file, line and column of each mistake.
+    """
+    file = YamlFile(text, path)
+    if not isinstance(file.data, dict):
+        first = next(name for name, field in kind.model_fields.items() if field.is_required())
+        raise CouplerError(Status.CONFIG, f"{path}: {_title(kind)} is a mapping with the key '{first}'.")
+    try:
+        sections = kind.model_validate(file.data)
+    except ValidationError as error:
+        problems = [_sentence(problem, file, kind) for problem in error.errors()]
+        raise CouplerError(Status.CONFIG, "\n".join(problems)) from error
+    sections._file = file
+    return sections
+
+
+def resolve_paths(sections: Sections, path: Path) -> Sections:
+    """Return sections with their paths taken from the folder of the file that they were read from."""
+    resolved: Sections = _resolve(sections, sections, path.parent)
     return resolved
 
 
-def _resolve(value: Any, config: Config, folder: Path, *keys: str | int) -> Any:
+def _title(kind: type[BaseModel]) -> str:
+    """Return what a file of a schema is called, such as "a coupling file"."""
+    title = (kind.__doc__ or "").rstrip(".")
+    return title[0].lower() + title[1:]
+
+
+def _resolve(value: Any, config: Written, folder: Path, *keys: str | int) -> Any:
     """Return a part of the configuration with its paths taken from the folder of the coupling file."""
     if isinstance(value, Path):
         with config.blaming(*keys):
@@ -440,6 +476,8 @@ def _resolve(value: Any, config: Config, folder: Path, *keys: str | int) -> Any:
         return value.model_copy(update=update)
     if isinstance(value, list):
         return [_resolve(entry, config, folder, *keys, index) for index, entry in enumerate(value)]
+    if isinstance(value, dict):
+        return {key: _resolve(entry, config, folder, *keys, key) for key, entry in value.items()}
     return value
 
 
@@ -459,18 +497,17 @@ def _inside(path: Path, folder: Path) -> Path:
     return folder / path
 
 
-def _sentence(problem: Any, file: YamlFile) -> str:
+def _sentence(problem: Any, file: YamlFile, kind: type[BaseModel]) -> str:
     """Return one problem of pydantic as: file, line, column, key, the value, what is allowed."""
     keys = _as_written(problem["loc"], file)
     *above, key = keys
     place = file.place(keys, of_key=problem["type"] == "extra_forbidden")
     if problem["type"] == "extra_forbidden":
-        allowed = _keys_of(above)
-        return (
-            f"{place}: '{key}' is not a key {_where(above)}.{nearest(str(key), allowed)} Allowed: {', '.join(allowed)}."
-        )
+        allowed = _keys_of(above, kind)
+        where = _where(above, kind)
+        return f"{place}: '{key}' is not a key {where}.{nearest(str(key), allowed)} Allowed: {', '.join(allowed)}."
     if problem["type"] == "missing":
-        return f"{place}: the key '{key}' {_where(above)} is missing; it has no default."
+        return f"{place}: the key '{key}' {_where(above, kind)} is missing; it has no default."
     message = re.sub(r"^Value error, ", "", problem["msg"]).rstrip(".")
     return f"{place}: '{_dotted(keys)}': {message} (value: {problem['input']!r})."
 
@@ -485,13 +522,13 @@ def _dotted(keys: Iterable[str | int]) -> str:
     return ".".join(str(key) for key in keys)
 
 
-def _where(keys: list[Any]) -> str:
-    return f"of '{_dotted(keys)}'" if keys else "of a coupling file"
+def _where(keys: list[Any], kind: type[BaseModel]) -> str:
+    return f"of '{_dotted(keys)}'" if keys else f"of {_title(kind)}"
 
 
-def _keys_of(keys: list[Any]) -> list[str]:
-    """Return the keys that the schema allows at a place of the file."""
-    model: type[BaseModel] = Config
+def _keys_of(keys: list[Any], kind: type[BaseModel]) -> list[str]:
+    """Return the keys that a schema allows at a place of the file."""
+    model = kind
     for key in keys:
         if not isinstance(key, int):
             # A name under which the user lists something is no field of the schema.

@@ -7,7 +7,7 @@ In-line hosts (through the bridge) and Python programs use this one class, so th
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -129,6 +129,11 @@ class Coupler:
         self.restarted_from: str | None = None
         self._inference = torch.inference_mode()
         self._is_prepared = self._is_finalized = False
+
+    @property
+    def streams(self) -> Sequence[Stream]:
+        """The histories, in the order of the coupling file."""
+        return self._streams
 
     def set_cells(
         self,
@@ -334,7 +339,11 @@ class Coupler:
         assert self.cells is not None
         for emulator in self.emulators:
             emulator.prepare(self.cells)
-            if emulator.block != "exact" and not emulator.keeps_bits and rank_of(self.comm) == 0:
+            if (
+                emulator.block != "exact"
+                and not (emulator.keeps_bits or emulator.file.draws)
+                and rank_of(self.comm) == 0
+            ):
                 logger.warning(
                     "the emulator '%s' gives a cell other last bits at another place of a block: they will depend on "
                     "the number of ranks. Unset MKL_CBWR, or set it to AUTO.",

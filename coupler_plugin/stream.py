@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
@@ -25,6 +25,19 @@ if TYPE_CHECKING:
 _AGGREGATES: Final = {"mean": "mean", "min": "min", "max": "max", "point": "last"}
 
 
+class Sink(Protocol):
+    """Where the intervals of a history go: a file, or what looks at them."""
+
+    def write(self, begin: int, end: int, values: Mapping[str, Values]) -> None:
+        """Take one interval [microseconds since 0001-01-01] of this rank's cells; a collective call."""
+
+    def flush(self) -> None:
+        """Bring what waits to the disk."""
+
+    def close(self) -> None:
+        """Finish."""
+
+
 class Stream:
     """A history file and what is written to it.
 
@@ -40,6 +53,8 @@ class Stream:
     ----------
     names : set of str
         The fields.
+    sink : Sink, optional
+        Takes the intervals in the place of a file; set before the first step.
     """
 
     def __init__(self, section: HistorySection, window: Window, fields: Fields, clock: Clock) -> None:
@@ -49,11 +64,12 @@ class Stream:
         self._fields = fields
         self._clock = clock
         self._from = clock.parse(section.from_) if section.from_ else 0
-        self._history: History | None = None
+        self.sink: Sink | None = None
+        self._sources: dict[str, tuple[Column, Accumulator, Conversion]] = {}
 
     def connect(self, exchange: Exchange, emulators: Sequence[ColumnEmulator]) -> None:
         """Resolve where the fields come from; again after an array was bound anew."""
-        self._sources: dict[str, tuple[Column, Accumulator, Conversion]] = {}
+        self._sources = {}
         for name, method in self.section.entries:
             entry = self._fields[name]
             called = entry.name if method in ("mean", "point") else f"{entry.name}_{method}"
@@ -71,6 +87,11 @@ class Stream:
                     flags = FlagArray(emulator.flags, place)
                     self._flags[name] = emulator, self.window.accumulator(f"{name}_flag", aggregate, flags)
 
+    @property
+    def columns(self) -> list[Column]:
+        """The fields as a file has them, without their flags; once connected."""
+        return [column for column, _, _ in self._sources.values()]
+
     def flags_of(self, emulator: ColumnEmulator) -> list[Accumulator]:
         """Return the accumulators of the flags of an emulator's answers; they take a sample when it has run."""
         return [flags for owner, flags in self._flags.values() if owner is emulator]
@@ -80,16 +101,17 @@ class Stream:
     ) -> None:
         """Create the file, or go on with it; a collective call."""
         self._n = cells.n
+        if self.sink is not None:
+            return
         flags = {name: flag_attributes(name, self._fields[name].standard_name) for name in self._flags}
-        columns = [column for column, _, _ in self._sources.values()]
-        self._history = History(
-            self.section.file, columns, flags, cells, self._clock, provenance, comm,
+        self.sink = History(
+            self.section.file, self.columns, flags, cells, self._clock, provenance, comm,
             grid=self.section.grid, resume=resume, patience=patience,
         )  # fmt: skip
 
     def write(self) -> None:
         """Write the interval that ends now; a collective call."""
-        assert self._history
+        assert self.sink
         begin = self.window.alarm.last
         if begin < self._from:
             return
@@ -101,14 +123,14 @@ class Stream:
         for name, (_, flags) in self._flags.items():
             values[f"{name}_flag"] = np.empty((self._n, 1))
             flags.read(values[f"{name}_flag"])
-        self._history.write(begin, self._clock.now, values)
+        self.sink.write(begin, self._clock.now, values)
 
     def flush(self) -> None:
         """Bring records that wait in memory to the disk; on rank 0."""
-        if self._history:
-            self._history.flush()
+        if self.sink:
+            self.sink.flush()
 
     def close(self) -> None:
         """Finish the file."""
-        if self._history:
-            self._history.close()
+        if self.sink:
+            self.sink.close()

@@ -9,6 +9,7 @@ import click
 
 from coupler_plugin import CouplerError, __version__
 from coupler_plugin.cli.doctor import doctor
+from coupler_plugin.cli.ensemble import ensemble
 from coupler_plugin.cli.inspect import inspect
 from coupler_plugin.cli.plot import plot
 from coupler_plugin.cli.prefix import prefix
@@ -25,7 +26,7 @@ def commands() -> None:
     """Learned emulators inside Fortran land-surface and Earth-system models."""
 
 
-for command in (doctor, inspect, plot, prefix, replay, report, run, validate, weights):
+for command in (doctor, ensemble, inspect, plot, prefix, replay, report, run, validate, weights):
     commands.add_command(command)
 
 

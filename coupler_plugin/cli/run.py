@@ -44,10 +44,10 @@ def run(file: Path, ranks: int, overwrite: bool, resume: bool, dry_run: bool) ->
     the status 130.
     """
     if ranks > 1:
-        sys.exit(_launch(ranks))
+        sys.exit(launch(ranks))
     from coupler_plugin import driver
 
-    comm = _world()
+    comm = world()
     is_root = comm is None or comm.Get_rank() == 0
     tables: list[Table] = []
     try:
@@ -63,14 +63,14 @@ def run(file: Path, ranks: int, overwrite: bool, resume: bool, dry_run: bool) ->
     except CouplerError as error:
         if comm is None:
             raise
-        _stop(comm, error)
+        stop(comm, error)
     if is_root:
         console = Console()
         for table in tables:
             console.print(table)
 
 
-def _stop(comm: MPI.Comm, error: CouplerError) -> None:
+def stop(comm: MPI.Comm, error: CouplerError) -> None:
     """Say what went wrong and stop all ranks; where all fail alike, rank 0 has stopped them before the others speak."""
     if comm.Get_rank() > 0:
         sleep(0.5)
@@ -79,7 +79,7 @@ def _stop(comm: MPI.Comm, error: CouplerError) -> None:
     comm.Abort(int(error.status))
 
 
-def _launch(ranks: int) -> int:
+def launch(ranks: int) -> int:
     """Start this command again on several ranks."""
     launcher = shutil.which("mpirun") or shutil.which("mpiexec")
     if launcher is None:
@@ -100,7 +100,7 @@ def _launch(ranks: int) -> int:
             process.send_signal(signal.SIGUSR1)
 
 
-def _world() -> MPI.Comm | None:
+def world() -> MPI.Comm | None:
     """Return the communicator of all ranks where a launcher started this process."""
     if not any(name in os.environ for name in _LAUNCHED):
         return None

@@ -72,9 +72,10 @@ def read_domain(file: xr.Dataset, variable: Hashable, path: str) -> Domain:
     return Domain(dims, _flat(lon, file, dims), _flat(lat, file, dims), _rectilinear_area(lon, lat, file, dims), shape)
 
 
-def share(places: NDArray[np.intp], rank: int, size: int) -> NDArray[np.intp]:
-    """Return the part of the places that a rank owns: a run of neighbours, as long as the others' to within one."""
-    return np.array_split(places, size)[rank]
+def share(places: NDArray[np.intp], rank: int, size: int, grain: int = 1) -> NDArray[np.intp]:
+    """Return the part of the places that a rank owns: a run of neighbours, as long as the others' to within a grain."""
+    pieces = np.array_split(np.arange(-(-places.size // grain)), size)[rank]
+    return places[pieces[0] * grain : (pieces[-1] + 1) * grain] if pieces.size else places[:0]
 
 
 def _coordinate(file: xr.Dataset, which: str, dims: tuple[Hashable, ...], path: str) -> xr.Variable:

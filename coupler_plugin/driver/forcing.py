@@ -78,8 +78,8 @@ class Forcing:
         self._clock = clock
         self._linear = section.interpolate == "linear"
         self._holds = section.missing == "hold"
-        self._paths = [Path(path) for pattern in section.files for path in _expand(pattern)]
-        self._files = [_open(path) for path in self._paths]
+        self._paths = [Path(path) for pattern in section.files for path in expand_pattern(pattern)]
+        self._files = [open_forcing(path) for path in self._paths]
         self.variables = self._match(section, wanted, fields)
         first = next(iter(self.variables.values()))
         self.domain = read_domain(self._files[0], first, str(self._paths[0]))
@@ -190,7 +190,7 @@ class Forcing:
     def _read_times(self) -> list[Record]:
         records = []
         for number, (file, path) in enumerate(zip(self._files, self._paths, strict=True)):
-            intervals = _intervals(file, path, self._clock)
+            intervals = read_intervals(file, path, self._clock)
             records += [Record(begin, end, number, index) for index, (begin, end) in enumerate(intervals)]
         records.sort(key=lambda record: record.begin)
         for before, after in pairwise(records):
@@ -317,7 +317,8 @@ def _flat(part: xr.DataArray) -> NDArray[np.float64]:
     return np.asarray(part.values, np.float64).reshape(part.sizes["time"], -1)
 
 
-def _expand(pattern: Path) -> list[Path]:
+def expand_pattern(pattern: Path) -> list[Path]:
+    """Return the files that a pattern names, sorted by name."""
     if not any(sign in pattern.name for sign in "*?["):
         return [pattern]
     found = sorted(pattern.parent.glob(pattern.name))
@@ -326,7 +327,8 @@ def _expand(pattern: Path) -> list[Path]:
     return found
 
 
-def _open(path: Path) -> xr.Dataset:
+def open_forcing(path: Path) -> xr.Dataset:
+    """Open a NetCDF file or Zarr store, with its times in its own calendar."""
     coder = xr.coders.CFDatetimeCoder(use_cftime=True)
     try:
         return xr.open_dataset(path, decode_times=coder, engine="zarr" if path.suffix == ".zarr" else None)
@@ -338,7 +340,7 @@ def _list(file: xr.Dataset) -> str:
     return ", ".join(str(name) for name in file.data_vars)
 
 
-def _intervals(file: xr.Dataset, path: Path, clock: Clock) -> list[tuple[int, int]]:
+def read_intervals(file: xr.Dataset, path: Path, clock: Clock) -> list[tuple[int, int]]:
     """Return the interval that each record of a file stands for."""
     if "time" not in file.variables or file.sizes.get("time", 0) == 0:
         raise CouplerError(Status.CONFIG, f"the forcing '{path}' has no times.")

@@ -121,6 +121,18 @@ def run(path: Path, comm: MPI.Comm | None = None, overwrite: bool = False, resum
 def prepare(path: Path, comm: MPI.Comm | None = None, overwrite: bool = False, resume: bool = False) -> Run:
     """Check all of an offline run and return it, ready to step; a collective call."""
     config, _ = load_config(path, comm)
+    return prepare_config(config, path, comm, overwrite, resume)
+
+
+def prepare_config(
+    config: Config,
+    path: Path,
+    comm: MPI.Comm | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    grain: int = 1,
+) -> Run:
+    """Check all of an offline run that `path` describes, with ranks that own whole grains of cells."""
     section = together(comm, lambda: _driver_section(config, path))
     dt = parse_interval(section.dt).micro / 1e6
     start = broadcast(comm, together(comm, lambda: _start(config, section, resume) if rank_of(comm) == 0 else ""))
@@ -131,14 +143,14 @@ def prepare(path: Path, comm: MPI.Comm | None = None, overwrite: bool = False, r
     places = together(comm, lambda: _choose_places(forcings[0], section))
     farthest = None
     if section.sites is None:
-        places = share(places, rank_of(comm), size_of(comm))
+        places = share(places, rank_of(comm), size_of(comm), grain)
         area = None if domain.area is None else domain.area[places]
         coupler.set_cells(places + 1, domain.lon[places], domain.lat[places], area)
     else:
         file = section.sites
         sites = together(comm, lambda: read_sites(file))
         places, distance = nearest(sites, domain, places)
-        own = share(np.arange(places.size), rank_of(comm), size_of(comm))
+        own = share(np.arange(places.size), rank_of(comm), size_of(comm), grain)
         coupler.set_cells(own + 1, sites.lon[own], sites.lat[own])
         places, farthest = places[own], float(distance.max())
     inputs = []

@@ -36,6 +36,8 @@ class EmulatorFile:
         Hash of the file.
     fused : callable, optional
         The same in fewer operations, to be used where it gives the same bits.
+    draws : bool
+        Whether each call draws random numbers: its dropout is active.
     """
 
     path: Path
@@ -43,15 +45,18 @@ class EmulatorFile:
     forward: Callable[..., Any]
     sha256: str
     fused: Callable[..., Any] | None = None
+    draws: bool = False
 
 
-def load(path: Path, comm: MPI.Comm | None = None, expected: str | None = None) -> EmulatorFile:
+def load(path: Path, comm: MPI.Comm | None = None, expected: str | None = None, dropout: bool = False) -> EmulatorFile:
     """Read an emulator file on rank 0, hand it to all ranks and load it on each.
 
     Parameters
     ----------
     expected : str, optional
         The SHA-256 that the file must have; it is compared before anything of the file is read.
+    dropout : bool
+        Keep the dropout of the module active, as in training.
 
     Raises
     ------
@@ -63,7 +68,7 @@ def load(path: Path, comm: MPI.Comm | None = None, expected: str | None = None) 
     data = together(comm, lambda: _read(path, expected) if rank_of(comm) == 0 else b"")
     data = broadcast(comm, data)
     with torch.inference_mode():  # parameters made here carry nothing of autograd into a step
-        return together(comm, lambda: _load(path, data))
+        return together(comm, lambda: _load(path, data, dropout))
 
 
 def _read(path: Path, expected: str | None) -> bytes:
@@ -81,7 +86,7 @@ def _read(path: Path, expected: str | None) -> bytes:
     return data
 
 
-def _load(path: Path, data: bytes) -> EmulatorFile:
+def _load(path: Path, data: bytes, dropout: bool) -> EmulatorFile:
     _check_sums(path, data)
     extra = {manifests.ENTRY: ""}
     try:
@@ -99,10 +104,25 @@ def _load(path: Path, data: bytes) -> EmulatorFile:
     manifest = manifests.parse(extra[manifests.ENTRY], str(path))
     if getattr(module, "training", False):
         module.eval()
-    if hasattr(module, "training"):  # a module that was saved frozen has lost the attribute
+    if dropout:
+        _activate_dropout(module, path)
+    elif hasattr(module, "training"):  # a module that was saved frozen has lost the attribute
         module = torch.jit.freeze(module)
     forward = module._c._get_method("forward")
-    return EmulatorFile(path, manifest, forward, hashlib.sha256(data).hexdigest(), fuse(forward))
+    return EmulatorFile(
+        path, manifest, forward, hashlib.sha256(data).hexdigest(), None if dropout else fuse(forward), dropout
+    )
+
+
+def _activate_dropout(module: Any, path: Path) -> None:
+    layers = [layer for layer in module.modules() if "Dropout" in layer.original_name]
+    if not layers:
+        raise CouplerError(
+            Status.MODEL,
+            f"the emulator '{path}' has no dropout that could be active: it was trained without, or saved frozen.",
+        )
+    for layer in layers:
+        layer.train()
 
 
 def _check_sums(path: Path, data: bytes) -> None:

@@ -1,0 +1,389 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An ensemble run: members step together, each rank holds all members of its cells, statistics are written as it goes.
+
+A member that fails is found by halving its group and left out; the others go on. Members that an earlier run kept are
+read, so that running again completes what is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import xarray as xr
+
+from coupler_plugin.cells import Values
+from coupler_plugin.clock import Alarm
+from coupler_plugin.config import Config, HistorySection, load_config
+from coupler_plugin.driver.interrupt import Interrupt
+from coupler_plugin.driver.progress import ProgressLine
+from coupler_plugin.driver.run import Run, prepare_config
+from coupler_plugin.ensemble.group import Group, Plan, check_fields, grain_of
+from coupler_plugin.ensemble.members import Member, check_unique, list_members
+from coupler_plugin.ensemble.observations import Observations
+from coupler_plugin.ensemble.output import Output, Score
+from coupler_plugin.ensemble.section import EnsembleFile, load_ensemble
+from coupler_plugin.errors import CouplerError, Status
+from coupler_plugin.history import Column
+from coupler_plugin.parallel import allgather, any_of, broadcast, rank_of, together
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+_COMPLETE: Final = "complete"
+
+
+@dataclass
+class Result:
+    """What became of an ensemble.
+
+    Attributes
+    ----------
+    members : list of Member
+    status : dict of int to str
+        By number of the member: complete, or why it was left out.
+    was_complete : bool
+        Whether an earlier run had left nothing to do.
+    kept : int
+        Members that were read from the file of an earlier run.
+    scores : dict of str to Score
+        By observed field.
+    """
+
+    members: list[Member]
+    status: dict[int, str]
+    was_complete: bool = False
+    kept: int = 0
+    scores: dict[str, Score] = field(default_factory=dict)
+
+
+def run_ensemble(path: Path, comm: MPI.Comm | None = None, overwrite: bool = False) -> Result:
+    """Run an ensemble file; a collective call.
+
+    Parameters
+    ----------
+    path : Path
+        The ensemble file.
+    comm : mpi4py.MPI.Comm, optional
+    overwrite : bool
+        Whether files of another ensemble may be replaced.
+
+    Raises
+    ------
+    CouplerError
+        with a status and a sentence, on every rank; RUN, when no member is left.
+    KeyboardInterrupt
+        after an interrupt, when the step is finished.
+    """
+    ensemble = load_ensemble(path, comm)
+    config = _config(ensemble, load_config(ensemble.coupling, comm)[0])
+    probe = prepare_config(config, ensemble.coupling, comm, overwrite=True)
+    check_fields(ensemble, probe)
+    grains = [grain_of(e) for e in probe.coupler.emulators if e.name in ensemble.dropout]
+    ready = probe
+    if grains:  # dropout is drawn for a block: a block is on one rank
+        ready = prepare_config(config, ensemble.coupling, comm, overwrite=True, grain=int(np.lcm.reduce(grains)))
+    members = list_members(ensemble)
+    hashes = broadcast(comm, together(comm, lambda: _hashes(members, rank_of(comm))))
+    check_unique(members, hashes, ensemble)
+    keys = {member.number: member.key(hashes, ensemble) for member in members}
+    attributes = _attributes(ensemble, config, ready, members, keys)
+    prior, status = _look_back(ensemble, attributes, keys, comm, overwrite)
+    if status is not None:
+        return Result(members, status, was_complete=True, kept=len(members))
+    return _Ensemble(ensemble, config, ready, members, attributes, prior, comm).run()
+
+
+class _Prior:
+    """Members that an earlier run kept."""
+
+    def __init__(self, path: Path, rows: Mapping[int, int], ids: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
+        self._file = xr.open_dataset(path, decode_times=False)
+        self.rows = rows  #: by number of the member: its row in the file
+        order = {int(i): place for place, i in enumerate(self._file["id"].values)}
+        self._cells = np.array([order[int(i)] for i in ids], dtype=np.intp)
+
+    def values(self, name: str, interval: int, member: int) -> Values:
+        """Return a field of a member in an interval, shape (n, levels)."""
+        row = np.asarray(self._file[name][interval, self.rows[member]].values, np.float64)[self._cells]
+        return row.reshape(self._cells.size, -1)
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._file.close()
+
+
+class _Ensemble:
+    def __init__(
+        self,
+        ensemble: EnsembleFile,
+        config: Config,
+        ready: Run,
+        members: list[Member],
+        attributes: Mapping[str, str],
+        rows: Mapping[int, int],
+        comm: MPI.Comm | None,
+    ) -> None:
+        cells = ready.coupler.cells
+        assert cells is not None
+        counts = allgather(comm, cells.n)
+        stride = max(allgather(comm, int(cells.ids.max(initial=0))))
+        self._plan = Plan(ensemble, config, ready, comm, stride, sum(counts[: rank_of(comm)]))
+        self._comm = comm
+        self._ready = ready
+        self._members = members
+        self._attributes = attributes
+        self._status = dict.fromkeys((member.number for member in members), _COMPLETE)
+        self._prior = together(comm, lambda: _Prior(ensemble.keep, rows, cells.ids) if rows and ensemble.keep else None)
+        self._groups: list[Group] = []
+        self._columns: list[Column] = []
+        clock, what = ready.coupler.clock, ensemble.statistics
+        with ensemble.blaming("statistics", "every"):
+            self._alarm = Alarm(clock, what.every)
+        self._from = clock.parse(what.from_) if what.from_ else 0
+        self._output: Output | None = None
+        self._observations: Observations | None = None
+        section = ensemble.statistics.observations
+        if section is not None:
+            fields, clock = ready.coupler.fields, ready.coupler.clock
+            self._observations = together(comm, lambda: Observations(section, fields, cells, clock))
+            self._observations.check(comm)
+
+    def run(self) -> Result:
+        clock = self._ready.coupler.clock
+        kept = set(self._prior.rows) if self._prior else set()
+        missing = [member for member in self._members if member.number not in kept]
+        self._groups = [Group(self._plan, part) for part in self._parts(missing)]
+        with Interrupt() as interrupt, ProgressLine(clock, self._ready.end, rank_of(self._comm) == 0) as progress:
+            was_interrupted = False
+            while clock.now < self._ready.end and not was_interrupted:
+                self._step(clock.steps)
+                clock.advance()
+                self._write(clock.now)
+                progress.show()
+                was_interrupted = any_of(self._comm, interrupt.came)
+        if self._output is None and was_interrupted:
+            raise KeyboardInterrupt
+        if self._output is None:
+            raise CouplerError(Status.CONFIG, "the run ended before the first interval of 'statistics:' was over.")
+        status = {str(number): text for number, text in self._status.items()}
+        if was_interrupted:
+            status = dict.fromkeys(status, "interrupted")
+        self._output.finish(status)
+        if self._prior:
+            self._prior.close()
+        self._move(keep=not was_interrupted)
+        if was_interrupted:
+            raise KeyboardInterrupt
+        return Result(self._members, self._status, kept=len(kept), scores=self._output.scores)
+
+    def _parts(self, members: Sequence[Member]) -> list[list[Member]]:
+        """Return the members that can step together: those of the same models, and each one with dropout alone."""
+        if self._plan.ensemble.dropout:
+            return [[member] for member in members]
+        parts: dict[tuple[tuple[str, Path], ...], list[Member]] = {}
+        for member in members:
+            parts.setdefault(member.models, []).append(member)
+        return list(parts.values())
+
+    # --- stepping -----------------------------------------------------------------------------------------------
+
+    def _step(self, step: int) -> None:
+        together(self._comm, self._ready.fill)
+        groups: list[Group] = []
+        for group in self._groups:
+            try:
+                group.step(step)
+                groups.append(group)
+            except CouplerError as error:
+                groups += self._without_failed(group.members, step, error)
+                self._fill(step)
+            self._columns = self._columns or group.coupler.streams[0].columns
+        self._groups = groups
+        if not groups and not self._prior:
+            raise CouplerError(
+                Status.RUN,
+                f"no member is left: {next(text for text in self._status.values() if text != _COMPLETE)}",
+            )
+
+    def _without_failed(self, members: Sequence[Member], step: int, error: CouplerError) -> list[Group]:
+        """Return groups of those members that do not fail, brought to a step: halves, until the failed one is alone."""
+        if error.status is not Status.RUN:
+            raise error
+        if len(members) == 1:
+            number = members[0].number
+            self._status[number] = f"left out: {error}"
+            if rank_of(self._comm) == 0:
+                print(f"member {number} ({members[0]}) is left out: {error}", file=sys.stderr)
+            return []
+        found = []
+        middle = len(members) // 2
+        for half in (members[:middle], members[middle:]):
+            group = Group(self._plan, half)
+            try:
+                for past in range(step + 1):
+                    self._fill(past)
+                    group.step(past)
+                found.append(group)
+            except CouplerError as again:
+                found += self._without_failed(half, step, again)
+        return found
+
+    def _fill(self, step: int) -> None:
+        """Read the forcing of any step."""
+        clock = self._ready.coupler.clock
+        now, clock.now = clock.now, clock.start + step * clock.dt
+        together(self._comm, self._ready.fill)
+        clock.now = now
+
+    # --- writing ------------------------------------------------------------------------------------------------
+
+    def _write(self, now: int) -> None:
+        """Write the interval that ends now, if one does."""
+        if not self._alarm.rings():
+            return
+        begin = self._alarm.last
+        self._alarm.reset()
+        if begin < self._from:
+            return
+        if self._output is None:
+            self._output = self._open()
+        rows: dict[int, dict[str, Values]] = {}
+        for group in self._groups:
+            for name, values in group.collector.values.items():
+                split = values.reshape(len(group.members), -1, values.shape[-1])
+                for member, part in zip(group.members, split, strict=True):
+                    rows.setdefault(member.number, {})[name] = part
+        names = [column.name for column in self._columns]
+        for number in self._prior.rows if self._prior else ():
+            assert self._prior
+            rows[number] = {name: self._prior.values(name, self._output.intervals, number) for name in names}
+        there = [place for place, member in enumerate(self._members) if member.number in rows]
+        stacked = {name: np.stack([rows[self._members[place].number][name] for place in there]) for name in names}
+        seen = self._observations
+        observed = {name: seen.mean(name, begin, now) for name in seen.names} if seen else {}
+        self._output.write(begin, now, there, stacked, observed)
+
+    def _open(self) -> Output:
+        ensemble = self._plan.ensemble
+        observed = self._observations.names if self._observations else []
+        return Output(
+            ensemble.statistics.file, _draft(ensemble.keep), self._columns, ensemble.statistics.quantiles, observed,
+            self._members, ensemble.seed, self._plan.cells, self._ready.coupler.clock, self._attributes, self._comm,
+        )  # fmt: skip
+
+    def _move(self, keep: bool) -> None:
+        """Bring the file of the members to its place, where it takes that of an earlier run's."""
+        path = self._plan.ensemble.keep
+        draft = _draft(path)
+
+        def on_root() -> None:
+            if path and draft and rank_of(self._comm) == 0 and keep:
+                draft.replace(path)
+
+        together(self._comm, on_root)
+
+
+def _draft(path: Path | None) -> Path | None:
+    return None if path is None else path.with_name(f"{path.stem}.part.nc")
+
+
+def _config(ensemble: EnsembleFile, config: Config) -> Config:
+    """Return the coupling that members run: what it would write of one run is left to the ensemble."""
+    section = ensemble.statistics
+    history = HistorySection.model_validate(
+        {"file": section.file, "fields": section.fields, "every": section.every, "from": section.from_}
+    )
+    return config.model_copy(update={"history": [history], "record": None, "restart": None, "report": None})
+
+
+def _hashes(members: Sequence[Member], rank: int) -> dict[Path, str]:
+    """Return the hash of each file that the ensemble names itself; rank 0 reads them."""
+    paths = {path for member in members for _, path in member.models} if rank == 0 else set()
+    try:
+        return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    except OSError as error:
+        raise CouplerError(
+            Status.MODEL, f"cannot read the emulator file '{error.filename}': {error.strerror}."
+        ) from error
+
+
+def _attributes(
+    ensemble: EnsembleFile, config: Config, ready: Run, members: Sequence[Member], keys: Mapping[int, str]
+) -> dict[str, str]:
+    section = ensemble.statistics
+    return {
+        "ensemble_file": ensemble.text,
+        "coupling_file": config.text,
+        "model_sha256": " ".join(emulator.file.sha256 for emulator in ready.coupler.emulators),
+        "what": json.dumps([section.fields, section.every, section.from_]),
+        "realizations": json.dumps({member.number: [keys[member.number], str(member)] for member in members}),
+        "status": "{}",
+    }
+
+
+def _look_back(
+    ensemble: EnsembleFile,
+    attributes: Mapping[str, str],
+    keys: Mapping[int, str],
+    comm: MPI.Comm | None,
+    overwrite: bool,
+) -> tuple[dict[int, int], dict[int, str] | None]:
+    """Return the members that an earlier run kept, by number with their row; and its status, if it left nothing to do.
+
+    Raises
+    ------
+    CouplerError
+        IO, when the files are those of another ensemble.
+    """
+
+    def on_root() -> tuple[dict[int, int], dict[int, str] | None]:
+        if rank_of(comm) > 0 or overwrite:
+            return {}, None
+        old = {path: _read_attributes(path) for path in (ensemble.statistics.file, ensemble.keep) if path}
+        for path, found in old.items():
+            same = ("coupling_file", "model_sha256", "what")
+            if found is not None and any(found.get(name) != attributes[name] for name in same):
+                raise CouplerError(
+                    Status.IO,
+                    f"'{path}' exists and is of another ensemble; move it away or allow its replacement with "
+                    "--overwrite.",
+                )
+        statistics, kept = old[ensemble.statistics.file], old[ensemble.keep] if ensemble.keep else {}
+        if statistics and kept is not None and statistics["ensemble_file"] == attributes["ensemble_file"]:
+            status = {int(number): text for number, text in json.loads(statistics["status"]).items()}
+            if status and set(status.values()) == {_COMPLETE}:
+                return {}, status
+        if not kept:
+            return {}, None
+        status = json.loads(kept["status"])
+        complete = {
+            key: row
+            for row, (number, (key, _)) in enumerate(json.loads(kept["realizations"]).items())
+            if status.get(number) == _COMPLETE
+        }
+        rows = {number: complete[key] for number, key in keys.items() if key in complete}
+        if len(rows) == len(keys):  # something has to step, to say when an interval is over
+            rows.popitem()
+        return rows, None
+
+    return broadcast(comm, together(comm, on_root))
+
+
+def _read_attributes(path: Path) -> dict[str, str] | None:
+    """Return the attributes of a file of an ensemble; None where there is no file."""
+    if not path.exists():
+        return None
+    try:
+        with xr.open_dataset(path, decode_times=False, engine="zarr" if path.suffix == ".zarr" else None) as file:
+            return {str(name): str(value) for name, value in file.attrs.items()}
+    except (OSError, ValueError) as error:
+        raise CouplerError(
+            Status.IO, f"'{path}' exists and is no file of an ensemble: {error}; move it away."
+        ) from error

@@ -1,0 +1,361 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ensembles: a member has the bits of a run of its own, statistics those of every number of ranks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import cftime
+import numpy as np
+import pytest
+import yaml
+from refusal import refused
+
+from coupler_plugin import Status
+from coupler_plugin.driver import run
+from coupler_plugin.ensemble import run_ensemble
+from tests.driver.conftest import LAT, LON, forcing
+from tests.ensemble import program
+from tests.ensemble.conftest import opened, save_frozen, write_ensemble, write_run, xarray
+
+NOISE = [{"field": "tas", "add": 2.0, "time": "3d"}, {"field": "rsds", "multiply": 0.2}]
+
+
+def write_observations(path: Path, seed: int = 5, lon: np.ndarray = LON) -> None:
+    """Write daily leaf area and carbon exchange on the cells, with gaps."""
+    file = forcing(0, 10)[["time_bnds"]]
+    random = np.random.default_rng(seed)
+    for name, units, size in (("nee", "kg m-2 s-1", 1e-7), ("tas", "degC", 3.0)):
+        values = random.normal(0.0 if name == "nee" else 2.0, size, (10, LAT.size, LON.size))
+        values[2:4, 1, 1] = np.nan
+        values[5, :, 2] = np.nan
+        file[f"{name}_observed"] = (("time", "lat", "lon"), values, {"units": units})
+    file = file.assign_coords(lat=("lat", LAT, {"units": "degrees_north"}), lon=("lon", lon, {"units": "degrees_east"}))
+    file.to_netcdf(path)
+
+
+OBSERVATIONS = {"files": ["observed.nc"], "fields": {"nee": "nee_observed", "tas": "tas_observed"}}
+
+
+# --- members --------------------------------------------------------------------------------------------------
+
+
+def test_member_of_an_ensemble_has_the_bits_of_the_member_alone(tmp_path: Path) -> None:
+    write_run(tmp_path, "carbon")
+    run_ensemble(write_ensemble(tmp_path, members=5, perturb=NOISE, seed=4))
+    together = opened(tmp_path / "members.nc")
+    run_ensemble(write_ensemble(tmp_path, members=[4], perturb=NOISE, seed=4), overwrite=True)
+    alone = opened(tmp_path / "members.nc")
+    for name in ("nee", "tas"):
+        assert np.array_equal(alone[name][:, 0], together[name][:, 3])
+        assert not np.array_equal(alone[name][:, 0], together[name][:, 2])
+
+
+def test_member_that_nothing_changes_has_the_bits_of_a_run(tmp_path: Path) -> None:
+    history = {"file": "history.nc", "fields": ["nee", "gpp", "reco", "tas"], "every": "2d"}
+    run(write_run(tmp_path, "carbon", history=history))
+    parameters = {"values": [{"field": "tas", "add": [0.0, 1.5]}]}
+    run_ensemble(write_ensemble(tmp_path, parameters=parameters))
+    members, history = opened(tmp_path / "members.nc"), opened(tmp_path / "history.nc")
+    assert np.array_equal(members.nee[:, 0].astype(np.float32), history.nee)
+    np.testing.assert_allclose(members.tas[:, 1] - members.tas[:, 0], 1.5, rtol=1e-12)
+    assert np.array_equal(members.realization, [1, 2])
+
+
+def test_parameters_and_models_and_noise_are_crossed(tmp_path: Path) -> None:
+    write_run(tmp_path, "carbon")
+    shutil.copy(tmp_path / "carbon.pt", tmp_path / "other.pt")
+    parameters = {"values": [{"field": "tas", "set": [0.0, 10.0], "units": "degC"}]}
+    path = write_ensemble(tmp_path, members=[2, 7], perturb=NOISE[1:], parameters=parameters)
+    result = run_ensemble(path)
+    assert [str(member) for member in result.members] == [
+        "noise 2, tas = 0", "noise 7, tas = 0", "noise 2, tas = 10", "noise 7, tas = 10",
+    ]  # fmt: skip
+    members = opened(tmp_path / "members.nc")
+    np.testing.assert_allclose(members.tas[:, :2], 273.15)
+    np.testing.assert_allclose(members.tas[:, 2:], 283.15)
+
+
+def test_models_of_several_trainings_are_members(tmp_path: Path) -> None:
+    write_run(tmp_path, "wavering")
+    from small_emulators import Affine, field, write
+
+    about = {"name": "wavering", "every": "1d"}
+    for place, weight in enumerate((1.0, 2.0, 4.0)):
+        write(tmp_path / f"seed{place}.pt", Affine([[weight]]), [field("tas", "K")], [field("lai", "1")], **about)
+    models = {"wavering": [f"seed{place}.pt" for place in range(3)]}
+    run_ensemble(write_ensemble(tmp_path, ("lai", "tas"), models=models))
+    members = opened(tmp_path / "members.nc")
+    np.testing.assert_allclose(members.lai / members.tas[:, :1].values, [[[1.0], [2.0], [4.0]]] * np.ones((5, 1, 12)), rtol=1e-6)  # fmt: skip # noqa: E501
+
+
+def test_latin_hypercube_has_one_point_in_each_stratum(tmp_path: Path) -> None:
+    write_run(tmp_path, "carbon")
+    values = [{"field": "tas", "add": [-4.0, 4.0]}, {"field": "rsds", "multiply": [0.5, 1.5]}]
+    parameters = {"design": "latin_hypercube", "points": 8, "values": values}
+    result = run_ensemble(write_ensemble(tmp_path, parameters=parameters, seed=2))
+    numbers = np.array([[change.number for change in member.changes] for member in result.members])
+    assert sorted(np.floor(numbers[:, 0] + 4.0).astype(int)) == list(range(8))
+    assert sorted(np.floor((numbers[:, 1] - 0.5) * 8).astype(int)) == list(range(8))
+
+
+def test_perturbed_inputs_stay_in_their_physical_range(tmp_path: Path) -> None:
+    write_run(tmp_path, "carbon")
+    run_ensemble(write_ensemble(tmp_path, ("rsds",), members=4, perturb=[{"field": "rsds", "add": 300.0}]))
+    rsds = opened(tmp_path / "members.nc").rsds
+    assert float(rsds.min()) >= 0.0
+    assert float(rsds.std()) > 50.0
+
+
+def test_shared_noise_is_one_number_for_all_cells(tmp_path: Path) -> None:
+    write_run(tmp_path, "carbon")
+    parameters = {"values": [{"field": "tas", "set": [280.0]}]}
+    noise = [{"field": "tas", "add": 2.0, "shared": True}]
+    run_ensemble(write_ensemble(tmp_path, members=3, perturb=noise, parameters=parameters))
+    tas = opened(tmp_path / "members.nc").tas.values
+    assert np.ptp(tas, axis=2).max() == 0.0
+    assert np.ptp(tas, axis=1).min() > 0.0
+
+
+def test_constant_of_the_coupling_file_may_be_perturbed(tmp_path: Path) -> None:
+    write_run(tmp_path, "carbon", constants={"rsds": "200 W m-2"})
+    forcing(0, 10).drop_vars("swdown").to_netcdf(tmp_path / "forcing.nc")
+    parameters = {"values": [{"field": "rsds", "multiply": [1.0, 2.0]}]}
+    run_ensemble(write_ensemble(tmp_path, ("nee", "rsds"), parameters=parameters))
+    rsds = opened(tmp_path / "members.nc").rsds
+    assert np.array_equal(rsds[0, :, 0], [200.0, 400.0])
+
+
+def test_dropout_gives_members_of_their_own_that_can_be_drawn_again(tmp_path: Path) -> None:
+    write_run(tmp_path, "wavering")
+    settings = {"members": 3, "dropout": ["wavering"], "fields": ("lai",)}
+    run_ensemble(write_ensemble(tmp_path, **settings))
+    first = opened(tmp_path / "members.nc").lai.values
+    assert np.ptp(first, axis=1).min() > 0.0
+    run_ensemble(write_ensemble(tmp_path, **{**settings, "members": [3]}), overwrite=True)
+    assert np.array_equal(opened(tmp_path / "members.nc").lai[:, 0], first[:, 2])
+    run_ensemble(write_ensemble(tmp_path, **settings, seed=1), overwrite=True)
+    assert not np.array_equal(opened(tmp_path / "members.nc").lai, first)
+
+
+# --- statistics -----------------------------------------------------------------------------------------------
+
+
+def test_statistics_are_those_of_the_kept_members(tmp_path: Path) -> None:
+    write_run(tmp_path, "carbon")
+    write_observations(tmp_path / "observed.nc")
+    statistics = {"observations": OBSERVATIONS, "quantiles": [0.1, 0.5, 1.0]}
+    result = run_ensemble(write_ensemble(tmp_path, members=6, perturb=NOISE, statistics=statistics))
+    found, members = opened(tmp_path / "statistics.nc"), opened(tmp_path / "members.nc")
+    observed = opened(tmp_path / "observed.nc")
+    for name, offset in (("nee", 0.0), ("tas", 273.15)):
+        values = members[name].values
+        np.testing.assert_allclose(found[f"{name}_mean"], values.mean(axis=1), rtol=1e-12)
+        np.testing.assert_allclose(found[f"{name}_std"], values.std(axis=1, ddof=1), rtol=1e-9)
+        expected = np.quantile(values, [0.1, 0.5, 1.0], axis=1)
+        np.testing.assert_allclose(found[f"{name}_quantile"], np.swapaxes(expected, 0, 1), rtol=1e-12)
+        daily = observed[f"{name}_observed"].values.reshape(5, 2, 12) + offset
+        with np.errstate(all="ignore"):
+            truth = np.nansum(daily, axis=1) / np.isfinite(daily).sum(axis=1)
+        pairs = np.abs(values[:, :, None] - values[:, None, :]).mean(axis=(1, 2)) / 2
+        crps = np.abs(values - truth[:, None]).mean(axis=1) - pairs
+        np.testing.assert_allclose(found[f"{name}_crps"], crps, rtol=1e-6)
+        assert np.isnan(found[f"{name}_crps"]).sum() == np.isnan(truth).sum() > 0
+        np.testing.assert_allclose(found[f"{name}_error"], values.mean(axis=1) - truth, rtol=1e-6, atol=1e-12)
+        histogram = found[f"{name}_rank_histogram"].values
+        below = (values < truth[:, None]).sum(axis=1)
+        for time in range(5):
+            places = below[time][np.isfinite(truth[time])]
+            assert np.array_equal(histogram[time], np.bincount(places, minlength=7))
+        assert result.scores[name].mean("crps") < result.scores[name].mean("error")
+    assert np.array_equal(found["members"], [6] * 5)
+
+
+def environment() -> dict[str, str]:
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "OMPI_MCA_rmaps_base_oversubscribe": "1",
+        "OMPI_MCA_mpi_yield_when_idle": "1",
+        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two ensembles on one rank: one of noise, parameters and observations, one of dropout."""
+    folder = tmp_path_factory.mktemp("serial")
+    for name, emulator in (("noise", "carbon"), ("dropout", "wavering")):
+        (folder / name).mkdir()
+        write_run(folder / name, emulator)
+    forcing_of_many_cells(folder / "dropout" / "forcing.nc")
+    write_observations(folder / "noise" / "observed.nc")
+    parameters = {"values": [{"field": "rsds", "multiply": [0.9, 1.1]}]}
+    statistics = {"observations": OBSERVATIONS}
+    write_ensemble(folder / "noise", members=3, perturb=NOISE, parameters=parameters, statistics=statistics)
+    write_ensemble(folder / "dropout", ("lai",), members=2, dropout=["wavering"])
+    for name in ("noise", "dropout"):
+        run_ensemble(folder / name / "ens.yml")
+    return folder
+
+
+def forcing_of_many_cells(path: Path) -> None:
+    """Write forcing on 60 cells: three whole blocks of 16, and one that is not."""
+    parts = [forcing(0, 10).assign_coords(lon=("lon", LON + shift)) for shift in (0.0, 10.0, 20.0, 30.0, 40.0)]
+    joined = xarray.concat(parts, "lon", data_vars="minimal", coords="minimal", compat="override")
+    joined["lon"].attrs["units"] = "degrees_east"
+    joined.to_netcdf(path)
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+def test_statistics_and_members_have_the_same_bits_on_any_number_of_ranks(
+    serial: Path, tmp_path: Path, ranks: int
+) -> None:
+    if shutil.which("mpirun") is None or find_spec("mpi4py") is None:
+        pytest.skip("needs mpirun and mpi4py")
+    for name in ("noise", "dropout"):
+        shutil.copytree(serial / name, tmp_path / name, ignore=shutil.ignore_patterns("statistics.nc", "members.nc"))
+    command = ["mpirun", "-n", str(ranks), sys.executable, program.__file__, str(tmp_path)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in ("noise", "dropout"):
+        for file in ("statistics.nc", "members.nc"):
+            assert opened(tmp_path / name / file).equals(opened(serial / name / file)), (name, file)
+
+
+# --- members that fail, and running again ---------------------------------------------------------------------
+
+
+def warm_member(folder: Path, shifts: list[float], **more: object) -> Path:
+    """Write an ensemble of shifts of the temperature, which reaches 279.11 K; the emulator fails above 300 K."""
+    return write_ensemble(folder, ("lai", "tas"), parameters={"values": [{"field": "tas", "add": shifts}]}, **more)
+
+
+def test_failed_member_is_left_out_and_the_rest_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path, "anxious")
+    result = run_ensemble(warm_member(tmp_path, [0.0, 1.0, 25.0, 2.0, 3.0]))
+    assert [number for number, text in result.status.items() if text != "complete"] == [3]
+    assert "too warm" in result.status[3]
+    assert "2001-01-07" in result.status[3]
+    assert "member 3 (noise 1, tas + 25) is left out" in capsys.readouterr().err
+    found, members = opened(tmp_path / "statistics.nc"), opened(tmp_path / "members.nc")
+    assert found["members"].values.tolist() == [5, 5, 4, 4, 4]
+    assert np.isnan(members.tas[3:, 2]).all()
+    run_ensemble(warm_member(tmp_path, [0.0, 1.0, 2.0, 3.0]), overwrite=True)
+    without = opened(tmp_path / "statistics.nc")
+    assert np.array_equal(found.tas_mean[3:], without.tas_mean[3:])
+    assert np.array_equal(found.lai_quantile[3:], without.lai_quantile[3:])
+
+
+def test_running_again_completes_what_is_missing(tmp_path: Path) -> None:
+    write_run(tmp_path, "anxious")
+    path = warm_member(tmp_path, [0.0, 25.0, 1.0])
+    assert run_ensemble(path).kept == 0
+    again = run_ensemble(path)
+    assert (again.kept, again.was_complete) == (2, False)
+    assert again.status[2] != "complete"
+    more = run_ensemble(warm_member(tmp_path, [0.0, 1.0, 2.0, 3.0]))
+    assert more.kept == 2
+    continued = opened(tmp_path / "statistics.nc")
+    run_ensemble(warm_member(tmp_path, [0.0, 1.0, 2.0, 3.0]), overwrite=True)
+    assert opened(tmp_path / "statistics.nc").equals(continued)
+    assert run_ensemble(warm_member(tmp_path, [0.0, 1.0, 2.0, 3.0])).was_complete
+
+
+def test_ensemble_of_which_no_member_is_left_is_an_error(tmp_path: Path) -> None:
+    write_run(tmp_path, "anxious")
+    with refused(Status.RUN, "no member is left", "too warm"):
+        run_ensemble(warm_member(tmp_path, [40.0, 50.0]))
+
+
+def test_files_of_another_ensemble_are_kept_unless_overwrite(tmp_path: Path) -> None:
+    path = write_run(tmp_path, "anxious")
+    run_ensemble(warm_member(tmp_path, [0.0, 1.0]))
+    path.write_text(path.read_text().replace("2001-01-11", "2001-01-09"))
+    with refused(Status.IO, "statistics.nc", "another ensemble", "--overwrite"):
+        run_ensemble(warm_member(tmp_path, [0.0, 1.0]))
+    run_ensemble(warm_member(tmp_path, [0.0, 1.0]), overwrite=True)
+
+
+# --- what is refused ------------------------------------------------------------------------------------------
+
+MISTAKES = [
+    ({"members": [1, 2, 2]}, ("member 2 is listed twice",)),
+    ({"members": 0}, ("counted from 1",)),
+    ({"members": 3}, ("members 1 (noise 1) and 2 (noise 2) are the same", "perturb")),
+    ({"models": {"carbon": ["carbon.pt", "carbon.pt"]}}, ("carbon.pt", "listed twice for 'carbon'")),
+    ({"models": {"carbon": ["carbon.pt", "copy.pt"]}}, ("are the same",)),
+    ({"models": {"grass": ["carbon.pt"]}}, ("no emulator 'grass'", "it has carbon")),
+    ({"dropout": ["carbon"], "members": 2}, ("has no dropout",)),
+    ({"perturb": [{"field": "tas"}]}, ("either 'add' or 'multiply'",)),
+    ({"perturb": [{"field": "nee", "add": 1.0}]}, ("'nee' is computed by the emulator 'carbon'",)),
+    ({"perturb": [{"field": "pr", "add": 1.0}]}, ("no emulator of the run takes 'pr'", "rsds, tas")),
+    ({"perturb": [{"field": "tas", "add": 1.0, "time": "1mon"}]}, ("fixed length",)),
+    ({"perturb": [{"field": "tas", "add": 1.0, "time": "1h"}]}, ("shorter than a step",)),
+    ({"parameters": {"values": [{"field": "tas", "add": [1, 1]}]}}, ("the number 1.0 is listed twice",)),
+    ({"parameters": {"points": 4, "values": [{"field": "tas", "add": [1, 2]}]}}, ("a grid has none",)),
+    ({"keep": "members.zarr"}, ("ends with '.nc'",)),
+    ({"memberz": 3}, ("'memberz' is not a key of an ensemble file", "Did you mean 'members'")),
+    ({"statistics": {"quantiles": [0.5, 0.1]}}, ("shares from 0 to 1 that grow",)),
+]
+
+
+@pytest.mark.parametrize(("sections", "words"), MISTAKES, ids=[" ".join(map(str, words)) for _, words in MISTAKES])
+def test_mistake_is_refused(tmp_path: Path, sections: dict[str, object], words: tuple[str, ...]) -> None:
+    write_run(tmp_path, "carbon")
+    shutil.copy(tmp_path / "carbon.pt", tmp_path / "copy.pt")
+    status = Status.MODEL if "dropout" in sections else Status.CONFIG
+    with refused(status, *words):
+        run_ensemble(write_ensemble(tmp_path, **sections))
+
+
+def test_mistake_is_told_with_its_line(tmp_path: Path) -> None:
+    write_run(tmp_path, "carbon")
+    path = write_ensemble(tmp_path, perturb=[{"field": "tass", "add": 1.0}])
+    line = next(n for n, text in enumerate(path.read_text().splitlines(), 1) if "tass" in text)
+    with refused(Status.FIELD, f"ens.yml:{line}:", "perturb.0.field", "'tass'"):
+        run_ensemble(path)
+
+
+def test_emulator_that_was_saved_frozen_has_no_dropout(tmp_path: Path) -> None:
+    write_run(tmp_path, "wavering")
+    save_frozen(tmp_path / "wavering.pt")
+    with refused(Status.MODEL, "saved frozen"):
+        run_ensemble(write_ensemble(tmp_path, ("lai",), members=2, dropout=["wavering"]))
+
+
+def test_observations_at_other_sites_are_refused(tmp_path: Path) -> None:
+    write_run(tmp_path, "carbon")
+    write_observations(tmp_path / "observed.nc", lon=LON + 5.0)
+    with refused(Status.CELLS, "none of the 12 observed places", "longitude 5"):
+        run_ensemble(write_ensemble(tmp_path, members=2, perturb=NOISE, statistics={"observations": OBSERVATIONS}))
+
+
+def test_field_that_nothing_gives_is_refused(tmp_path: Path) -> None:
+    write_run(tmp_path, "carbon")
+    forcing(0, 10).drop_vars("swdown").to_netcdf(tmp_path / "forcing.nc")
+    with refused(Status.FIELD, "changes 'rsds'", "neither the forcing nor"):
+        run_ensemble(write_ensemble(tmp_path, members=2, perturb=NOISE))
+
+
+def test_run_that_ends_before_the_first_interval_is_refused(tmp_path: Path) -> None:
+    write_run(tmp_path, "carbon")
+    with refused(Status.CONFIG, "before the first interval"):
+        run_ensemble(write_ensemble(tmp_path, members=2, perturb=NOISE, statistics={"every": "1yr"}))
+
+
+def test_calendar_of_times_is_that_of_the_run(tmp_path: Path) -> None:
+    write_run(tmp_path, "carbon")
+    run_ensemble(write_ensemble(tmp_path, members=2, perturb=NOISE))
+    file = opened(tmp_path / "statistics.nc")
+    dates = cftime.num2date(file.time_bounds.values, file.time.units, file.time.calendar)
+    assert str(dates[-1, 1]) == "2001-01-11 00:00:00"
+    assert yaml.safe_load(file.ensemble_file)["members"] == 2
