@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _DAY: Final = 86_400_000_000  # microseconds
 _FILL: Final = np.float32(1.0e20)
 _EARTH_RADIUS: Final = 6.371e6  # m
+#: calendars of which CF asks whether leap seconds count
+_WITH_LEAP_SECONDS: Final = ("standard", "gregorian", "proleptic_gregorian", "julian")
 #: bytes of records that wait in memory at most
 _PENDING: Final = 2**25
 
@@ -249,6 +251,8 @@ class History:
             "standard_name": "time", "long_name": "time", "units": f"days since {origin}",
             "calendar": self._clock.calendar, "axis": "T",
         }  # fmt: skip
+        if self._clock.calendar in _WITH_LEAP_SECONDS:
+            about["units_metadata"] = "leap_seconds: none"
         if self._is_instant:
             return [Variable("time", "f8", ("time",), about)]
         about["bounds"] = "time_bounds"
@@ -266,6 +270,8 @@ def _about(column: Column) -> dict[str, Any]:
     about = {"long_name": entry.long_name, "units": entry.units, "cell_methods": f"time: {column.method}"}
     if entry.standard_name:
         about["standard_name"] = entry.standard_name
+    if (entry.standard_name or "").endswith("temperature"):
+        about["units_metadata"] = "temperature: on_scale"
     if entry.positive:
         about["comment"] = f"positive {entry.positive}ward"
     return about

@@ -103,7 +103,7 @@ class Stream:
         self._n = cells.n
         if self.sink is not None:
             return
-        flags = {name: flag_attributes(name, self._fields[name].standard_name) for name in self._flags}
+        flags = {name: flag_attributes(name) for name in self._flags}
         self.sink = History(
             self.section.file, self.columns, flags, cells, self._clock, provenance, comm,
             grid=self.section.grid, resume=resume, patience=patience,

@@ -44,12 +44,12 @@ class FlagArray:
         np.copyto(values, self.view)
 
 
-def flag_attributes(name: str, standard_name: str | None) -> dict[str, Any]:
+def flag_attributes(name: str) -> dict[str, Any]:
     """Return the CF attributes of the flags of a field."""
-    attributes = {
+    return {
+        "standard_name": "status_flag",
         "long_name": f"most serious intervention of the guards in {name}",
         "flag_values": np.array(list(FLAGS.values()), np.int8),
         "flag_meanings": " ".join(FLAGS),
         "cell_methods": "time: maximum",
     }
-    return attributes | ({"standard_name": f"{standard_name} status_flag"} if standard_name else {})

@@ -46,7 +46,7 @@ def test_flags_are_cf_and_belong_to_their_field(tmp_path: Path) -> None:
     assert flags.dimensions == ("time", "cell")
     assert flags.flag_values.dtype == np.int8
     assert dict(zip(flags.flag_meanings.split(), flags.flag_values.tolist(), strict=True)) == FLAGS
-    assert flags.standard_name == "leaf_area_index status_flag"
+    assert flags.standard_name == "status_flag"
     assert flags.cell_methods == "time: maximum"
     assert file["lai"].ancillary_variables == "lai_flag"
     assert "x_flag" not in file.variables
