@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/running.md: scripts that parse, coupling files that are valid, options that exist; recipes with all dependencies."""
+"""docs/running.md: scripts that parse, valid coupling files, options that exist; recipes with all dependencies."""
 
 from __future__ import annotations
 
