@@ -13,7 +13,7 @@ export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
 export OMPI_MCA_rmaps_base_oversubscribe := 1
 export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
 
-.PHONY: help setup demo test reproducibility fuzz lint bench readme zoo clean
+.PHONY: help setup demo test reproducibility fuzz soak lint bench readme zoo clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 16
@@ -33,6 +33,9 @@ reproducibility: setup ## compare bits over restarts, ranks and threads, and in 
 
 fuzz: setup ## use 10,000 damaged files of all kinds: an error or a correct run
 	PYTHONPATH=tests $(python) -m fuzz.inputs 10000
+
+soak: setup ## take 100,000 steps with guards, history and restarts: memory and descriptors
+	PYTHONPATH=tests $(python) -m soak.long_run
 
 lint: setup ## check style and types, and compile without a warning
 	$(python) -m ruff check

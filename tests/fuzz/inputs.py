@@ -14,13 +14,13 @@ import random
 import resource
 import signal
 import sys
-import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from fuzz.targets import KINDS
+from memory_folder import memory_folder
 
 from coupler_plugin import CouplerError
 
@@ -43,12 +43,6 @@ def outcome(kind: str, number: int, target: object) -> tuple[str, str]:
     return "used", ""
 
 
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    """Return a folder in memory, where there is one: each restart waits for its disk three times."""
-    memory = Path("/dev/shm")
-    return tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None)
-
-
 def batch(kind: str, numbers: range) -> Iterator[tuple[int, str, str]]:
     """Use inputs in a fork; yield number, end and traceback of each. The rest follows where one crashes."""
     reading, writing = os.pipe()
@@ -56,7 +50,7 @@ def batch(kind: str, numbers: range) -> Iterator[tuple[int, str, str]]:
         os.close(reading)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        with os.fdopen(writing, "w", buffering=1) as answers, _folder() as folder:
+        with os.fdopen(writing, "w", buffering=1) as answers, memory_folder() as folder:
             os.chdir(folder)
             quiet = os.open(os.devnull, os.O_WRONLY)
             os.dup2(quiet, 2)

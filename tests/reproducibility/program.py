@@ -18,7 +18,7 @@ import numpy as np
 
 from coupler_plugin import Coupler
 
-ROWS, COLUMNS = 16, 33  # a global grid of cells, whose number fills no block
+ROWS, COLUMNS = 18, 36  # a global grid of 10 degrees, whose number of cells fills no block
 CELLS = ROWS * COLUMNS
 STEPS = 24  # hourly
 CUTS = (12, 17)  # where windows of 2, 3 and 6 hours end, and inside of them

@@ -54,6 +54,17 @@ def chain(folder: Path) -> Sections:
     return {"emulators": [*first, {"model": model.name, "block": BLOCK}]}
 
 
+def own_grid(folder: Path) -> Sections:
+    """A network on a coarser grid, with a state there: fields are carried to it and back by conservative weights."""
+    state = [{"name": "hidden", "size": 192}]
+    model = write(folder / "own_grid.pt", Gru(2, 192), [TAS, RSDS], [field("snw", "kg m-2")], state=state)
+    grid = {"grid": {"latlon": 15.0}, "guard": {"range": "off"}}
+    return {
+        "emulators": [{"model": model.name, "block": BLOCK, "every": "2h", **grid}],
+        "regrid": {"host_grid": {"latlon": 10.0}, "edges": "latitude"},
+    }
+
+
 @dataclass(frozen=True)
 class Subject:
     """A coupling: what writes its emulators into a folder and gives the sections of its file, and what it computes."""
@@ -68,4 +79,5 @@ SUBJECTS = {
     "recurrent": Subject(recurrent, ("mrso",)),
     "window": Subject(window, ("gpp", "reco", "nee")),
     "chain": Subject(chain, ("lai", "snw")),
+    "own grid": Subject(own_grid, ("snw",)),
 }
