@@ -182,7 +182,9 @@ def compile_host(folder: Path) -> Path:
     os.environ["PKG_CONFIG_PATH"] = str(prefix / "lib" / "pkgconfig")
     flags = output(["pkg-config", "--cflags", "--libs", "coupler_plugin_fortran"]).split()
     executable = folder / "step_cost"
-    subprocess.run([COMPILER, "-O2", HERE / "step_cost.f90", "-o", executable, *flags], check=True, cwd=folder)
+    subprocess.run(
+        [COMPILER, "-O2", HERE / "programs" / "step_cost.f90", "-o", executable, *flags], check=True, cwd=folder
+    )
     return executable
 
 
