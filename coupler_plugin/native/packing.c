@@ -112,6 +112,14 @@ static int runs_along_levels(const packing_array *array, int64_t cells, int64_t 
     return array->level == size && (levels >= 8 || levels > cells);
 }
 
+/* Whether an array has the form of the block that it fills alone: all of it is then one run. */
+static int is_whole(const packing_array *array, int64_t levels, int64_t channels)
+{
+    int64_t size = array->is_double ? sizeof(double) : sizeof(float);
+
+    return levels == channels && !array->offset && array->level == size && array->stride == levels * size;
+}
+
 static int64_t smaller(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -178,10 +186,15 @@ static void finish_input(const packing_input *input, double *piece, int64_t n)
 static void fill(const packing_input *input, int64_t cell, int64_t cells, float *block, int64_t channels)
 {
     const packing_array *array = input->count ? &input->window : &input->present;
-    const int64_t row = channels * (int64_t)sizeof(float), levels = input->levels;
+    const int64_t row = channels * (int64_t)sizeof(float);
+    int64_t levels = input->levels;
     const int is_copy = !(input->count && input->is_mean) && input->scale == 1.0 && input->offset == 0.0;
     double piece[PIECE];
 
+    if (is_whole(array, levels, channels)) {
+        levels *= cells;
+        cells = 1;
+    }
     if (runs_along_levels(array, cells, levels)) {
         for (int64_t i = 0; i < cells; i++) {
             const char *from = place_of(array, cell + i);
@@ -260,18 +273,23 @@ void packing_export(const packing_exports *plan)
     for (int64_t i = 0; i < plan->n_outputs; i++) {
         const packing_output *output = &plan->outputs[i];
         const packing_array *array = &output->target;
-        if (runs_along_levels(array, plan->cells, output->levels)) {
-            for (int64_t cell = 0; cell < plan->cells; cell++)
-                for (int64_t level = 0; level < output->levels; level += PIECE) {
-                    int64_t n = smaller(PIECE, output->levels - level);
+        int64_t cells = plan->cells, levels = output->levels;
+        if (is_whole(array, levels, plan->channels)) {
+            levels *= cells;
+            cells = 1;
+        }
+        if (runs_along_levels(array, cells, levels)) {
+            for (int64_t cell = 0; cell < cells; cell++)
+                for (int64_t level = 0; level < levels; level += PIECE) {
+                    int64_t n = smaller(PIECE, levels - level);
                     compute(plan, output, answers + cell * row + level * size, size, piece, n);
                     store(piece, n, place_of(array, cell) + level * array->level, array->level, array->is_double);
                 }
             continue;
         }
-        for (int64_t level = 0; level < output->levels; level++)
-            for (int64_t cell = 0; cell < plan->cells; cell += PIECE) {
-                int64_t n = smaller(PIECE, plan->cells - cell);
+        for (int64_t level = 0; level < levels; level++)
+            for (int64_t cell = 0; cell < cells; cell += PIECE) {
+                int64_t n = smaller(PIECE, cells - cell);
                 compute(plan, output, answers + cell * row + level * size, row, piece, n);
                 scatter(piece, n, array, cell, level);
             }
