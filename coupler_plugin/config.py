@@ -82,6 +82,9 @@ class EmulatorSection(_Section):
     grid: GridSection | None = Field(
         None, description="the grid that it runs on; default: the manifest's, or else the host's cells"
     )
+    static: Path | None = Field(
+        None, description="NetCDF file of static fields on that grid; others come from the host's cells"
+    )
     outputs: list[str] | None = Field(None, min_length=1, description="the outputs that are used; default: all")
     mode: Literal["live", "shadow"] = Field(
         "live", description="shadow: run beside the host's scheme, write nothing, and report the differences"

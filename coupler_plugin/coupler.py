@@ -260,6 +260,12 @@ class Coupler:
             file = load(section.model, self.comm, section.sha256)
         with self.config.blaming("emulators", index, "outputs" if section.outputs else "model"):
             grid = section.grid or grid_of(file.manifest)
+            if grid is None and file.manifest.kind == "tile":
+                raise CouplerError(
+                    Status.CONFIG,
+                    f"the emulator '{file.manifest.name}' sees tiles of a grid, but neither its manifest nor the "
+                    "coupling file names one; write 'grid:' beside 'model:'.",
+                )
             if grid is not None:
                 return GridEmulator(file, section, grid, self.comm)
             return ColumnEmulator(file, section)
@@ -297,7 +303,8 @@ class Coupler:
         self._expect("step", self.cells is not None, "call set_cells and bind before the first step")
         self._meet("the first step")
         self._lay_out()
-        together(self.comm, self._prepare_emulators)
+        for emulator in self.emulators:
+            self._prepare_emulator(emulator)
         memory = self._read_restart(self.config.restart) if self.config.restart else None
         for emulator in self._gridded:
             together(self.comm, partial(self._static_readers, emulator))
@@ -322,33 +329,35 @@ class Coupler:
         assert self.cells is not None
         planner = Planner(self.config.regrid, self.fields, self.cells, self.comm)
         for emulator in self._gridded:
-            asked = [*emulator.asks, *(entry.name for entry in emulator.manifest.static)]
+            asked = [*emulator.asks, *emulator.of_host(self.fields)]
             mine = {self.fields[name].name for name in asked if self._exchange.travels(name, emulator)}
             inputs = set().union(*allgather(self.comm, mine))  # a rank that lacks one says so when it connects
             outputs = {entry.name for entry in emulator.manifest.outputs}
             plan = planner.plan(emulator.name, emulator.grid, inputs, outputs, emulator.manifest.tile)
             emulator.lay_out(plan, self.cells)
+            emulator.read_static(self.fields)
 
     def _static_readers(self, emulator: ColumnEmulator) -> list[tuple[Reader, Conversion]]:
         return [
-            self._exchange.reader(emulator, entry, "last", self._windows, is_static=True)
+            emulator.static_reader(entry, self._exchange.usual(entry))
+            or self._exchange.reader(emulator, entry, "last", self._windows, is_static=True)
             for entry in emulator.manifest.static
         ]
 
-    def _prepare_emulators(self) -> None:
-        assert self.cells is not None
-        for emulator in self.emulators:
-            emulator.prepare(self.cells)
-            if (
-                emulator.block != "exact"
-                and not (emulator.keeps_bits or emulator.file.draws)
-                and rank_of(self.comm) == 0
-            ):
-                logger.warning(
-                    "the emulator '%s' gives a cell other last bits at another place of a block: they will depend on "
-                    "the number of ranks. Unset MKL_CBWR, or set it to AUTO.",
-                    emulator.name,
-                )
+    def _prepare_emulator(self, emulator: ColumnEmulator) -> None:
+        cells = self.cells
+        assert cells is not None
+        if isinstance(emulator, GridEmulator):
+            emulator.prepare(cells)
+        else:
+            together(self.comm, lambda: emulator.prepare(cells))
+        keeps_bits = emulator.keeps_bits or emulator.file.draws
+        if emulator.block != "exact" and not keeps_bits and rank_of(self.comm) == 0:
+            logger.warning(
+                "the emulator '%s' gives a cell other last bits at another place of a block: they will depend on the "
+                "number of ranks. Unset MKL_CBWR, or set it to AUTO.",
+                emulator.name,
+            )
 
     def _connect(self) -> None:
         """Resolve where every input comes from and every output goes; again after an array was bound anew."""

@@ -20,7 +20,7 @@ from coupler_plugin.clock import Alarm, Clock
 from coupler_plugin.config import Constant
 from coupler_plugin.derived import DERIVED, Sun
 from coupler_plugin.emulator.column import ColumnEmulator
-from coupler_plugin.emulator.manifest import Output, Variable
+from coupler_plugin.emulator.manifest import Input, Output, Variable
 from coupler_plugin.emulator.ports import Fixed, Reader, Sampled
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.fields import Conversion, FieldEntry, Fields
@@ -161,7 +161,9 @@ class Exchange:
             _check_size(emulator, wanted, source.size)
             accumulator = windows[emulator.every].accumulator(entry.name, aggregate, source)
             conversion = self._fields.conversion(entry.name, units, wanted.units)
-            return emulator.on_cells(wanted, Sampled(accumulator), conversion, is_static), conversion
+            return emulator.on_cells(
+                wanted, Sampled(accumulator), conversion, self.usual(wanted), is_static
+            ), conversion
         if entry.name in self._constants:
             constant = self._constants[entry.name]
             return Fixed(constant.value), self._fields.conversion(entry.name, constant.units, wanted.units)
@@ -176,6 +178,16 @@ class Exchange:
             f"the input '{entry.name}' ({entry.long_name}) of the emulator '{emulator.name}' is not bound; bind an "
             f"array for it (units '{entry.units}' or any that convert), or give one number under 'constants:'.",
         )
+
+    def usual(self, wanted: Variable) -> float:
+        """Return a value of an input that is usual in its training data, or else possible, in the emulator's units."""
+        if isinstance(wanted, Input) and wanted.statistics is not None:
+            return wanted.statistics.mean
+        entry = self._fields[wanted.name]
+        if wanted.valid_range is not None or entry.valid_range is None:
+            return 0.5 * sum(wanted.valid_range or (0.0, 0.0))
+        conversion = self._fields.conversion(entry.name, entry.units, wanted.units)
+        return conversion.scale * 0.5 * sum(entry.valid_range) + conversion.offset
 
     def _source(
         self, entry: FieldEntry, emulator: ColumnEmulator | None, windows: dict[str, Window]

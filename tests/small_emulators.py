@@ -124,6 +124,31 @@ class Touchy(nn.Module):
         return x.clone()
 
 
+class Tiled(nn.Module):
+    """A convolution over two samples of a channel, a static and a state channel, with answers `scale` times finer."""
+
+    def __init__(self, scale: int = 1) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.scale = float(scale)
+        self.see = nn.Conv2d(4, 8, 3, padding=1)
+        self.say = nn.Conv2d(8, 2, 3, padding=1)
+
+    def forward(self, x: torch.Tensor, static: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        seen = torch.cat([x[:, :, 0] / 300.0, static / 1000.0, state], 1)
+        said = self.say(torch.tanh(self.see(seen)))
+        answer = nn.functional.interpolate(280.0 + said[:, :1], scale_factor=self.scale, mode="bilinear")
+        return answer, 0.5 * state + torch.tanh(said[:, 1:])
+
+
+class Around(nn.Module):
+    """Outputs are the mean of each pixel and its four neighbours."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = nn.functional.pad(x, [1, 1, 1, 1])
+        return (x + y[:, :, :-2, 1:-1] + y[:, :, 2:, 1:-1] + y[:, :, 1:-1, :-2] + y[:, :, 1:-1, 2:]) / 5.0
+
+
 def write(path: Path, module: nn.Module, inputs: Sequence[Entry], outputs: Sequence[Entry], **more: Any) -> Path:
     """Script `module`, write it with its manifest to `path` and return the path."""
     about = {"name": path.stem, "version": "1.0.0", "description": "a small emulator for tests", "every": "1h"}
@@ -149,6 +174,13 @@ def write_carbon(path: Path, length: int = 5, **more: Any) -> Path:
         field("nee", "g m-2 d-1", closure={"reco": 1, "gpp": -1}),
     ]
     return write(path, CarbonLstm(2), inputs, outputs, window={"length": length}, **{"every": "1d", **more})
+
+
+def write_tiled(path: Path, target: Entry, scale: int = 1, **tile: Any) -> Path:
+    """Write an emulator of tiles, from temperature and height, with a window of two samples and a state."""
+    about = {"kind": "tile", "tile": {"size": [12, 16], "halo": 2, "scale": scale, **tile}, "window": {"length": 2}}
+    state = [{"name": "memory", "size": 1, "initial": 0.5}]
+    return write(path, Tiled(scale), [field("tas", "K")], [target], static=[field("orog", "m")], state=state, **about)
 
 
 def write_mlp(path: Path, **more: Any) -> Path:

@@ -20,6 +20,7 @@ from coupler_plugin.emulator.blocks import Blocks
 from coupler_plugin.emulator.load import EmulatorFile
 from coupler_plugin.emulator.manifest import Manifest, Output, Variable
 from coupler_plugin.emulator.ports import Exports, Imports, Reader
+from coupler_plugin.emulator.tiles import Tiles
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.fields import Conversion
 from coupler_plugin.guard.band import unlimited
@@ -72,11 +73,11 @@ class ColumnEmulator:
         self.block = section.block
         self.section = section
         self.is_shadow = section.mode == "shadow"
-        self.plan = resolve(section.guard, file.manifest, section.block == "exact")
+        self.plan = resolve(section.guard, self.guarded, section.block == "exact")
         self.comparing: Sequence[Comparing] = ()
         #: sums of the differences that a shadow found, by field
         self.differences: dict[str, Values] = {}
-        self._blocks: Blocks | None = None
+        self._blocks: Blocks | Tiles | None = None
         self.outputs = self._used_outputs(section.outputs)
 
     @property
@@ -118,6 +119,11 @@ class ColumnEmulator:
         return self._blocks is None or self._blocks.keeps_bits
 
     @property
+    def guarded(self) -> Manifest:
+        """The manifest as the guard sees it: with the answers as they lie on the emulator's cells."""
+        return self.manifest
+
+    @property
     def answers(self) -> NDArray[Any]:
         """The answers on the host's cells, shape (n, O)."""
         return self.guard.answers
@@ -131,9 +137,15 @@ class ColumnEmulator:
         """The flags of the answers on the host's cells, shape (n, outputs)."""
         return self.guard.tally.flags
 
-    def on_cells(self, wanted: Variable, reader: Reader, conversion: Conversion, is_static: bool) -> Reader:
+    def on_cells(
+        self, wanted: Variable, reader: Reader, conversion: Conversion, usual: float, is_static: bool
+    ) -> Reader:
         """Return the reader of a field on the emulator's cells, from that on the host's: the same."""
         return reader
+
+    def static_reader(self, entry: Variable, usual: float) -> tuple[Reader, Conversion] | None:
+        """Return the reader of a static field that does not come from the host: there is none."""
+        return None
 
     def _used_outputs(self, names: Sequence[str] | None) -> list[Output]:
         known = {entry.name: entry for entry in self.manifest.outputs}
@@ -152,8 +164,11 @@ class ColumnEmulator:
     def prepare(self, cells: Cells) -> None:
         """Make the buffers and warm the module up for the columns of this rank."""
         self.cells = cells
-        self._blocks = Blocks(self.file, cells.n, self.block)
-        self.guard = Guard(self.plan, self.manifest, cells, self._blocks, self.block, self.section.can_be_off)
+        self._blocks = self._make_blocks()
+        self.guard = Guard(self.plan, self.guarded, cells, self._blocks, self.block, self.section.can_be_off)
+
+    def _make_blocks(self) -> Blocks | Tiles:
+        return Blocks(self.file, self.cells.n, self.block)
 
     def connect(
         self,

@@ -16,16 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from coupler_plugin.cells import Cells
+from coupler_plugin.cells import Cells, Values
 from coupler_plugin.config import EmulatorSection
+from coupler_plugin.emulator.blocks import Blocks
 from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.emulator.load import EmulatorFile
-from coupler_plugin.emulator.manifest import Input, Manifest, Variable
+from coupler_plugin.emulator.manifest import Manifest, Variable
 from coupler_plugin.emulator.own_grid import OwnGrid
 from coupler_plugin.emulator.planning import GridPlan
 from coupler_plugin.emulator.ports import Reader
+from coupler_plugin.emulator.static_file import names_in, read_static
+from coupler_plugin.emulator.tiles import Tiles, try_tiles
 from coupler_plugin.errors import CouplerError, Status
-from coupler_plugin.fields import Conversion
+from coupler_plugin.fields import Conversion, Fields
 from coupler_plugin.parallel import allgather, together
 from coupler_plugin.regrid import make_grid
 from coupler_plugin.regrid.section import GridSection
@@ -57,6 +60,9 @@ class GridEmulator(ColumnEmulator):
         super().__init__(file, section)
         self.grid: GridSection = grid
         self._comm = comm
+        self._tiles: Tiles | None = None
+        #: static fields of a file: values on the emulator's cells, and how they come to the emulator's units
+        self.from_file: Mapping[str, tuple[Values, Conversion]] = {}
 
     @property
     def grid_name(self) -> str | None:
@@ -66,19 +72,71 @@ class GridEmulator(ColumnEmulator):
     def rehearse(self) -> None:
         """Make the grid, and call the module once."""
         make_grid(self.grid.described())
-        super().rehearse()
+        if self.manifest.tile is None:
+            super().rehearse()
+        else:
+            try_tiles(self.file, 1)
+
+    @property
+    def guarded(self) -> Manifest:
+        """The manifest as the guard sees it: an answer on a finer grid is several numbers in a cell."""
+        tile = self.manifest.tile
+        if tile is None or tile.scale == 1:
+            return self.manifest
+        outputs = [entry.model_copy(update={"size": entry.size * tile.scale**2}) for entry in self.manifest.outputs]
+        return self.manifest.model_copy(update={"outputs": outputs})
+
+    def _make_blocks(self) -> Blocks | Tiles:
+        return super()._make_blocks() if self._tiles is None else self._tiles
 
     def lay_out(self, plan: GridPlan, host: Cells) -> None:
         """Take up the cells that were planned, before `prepare`."""
+        self._grid_plan = plan
         self.own = OwnGrid(plan, host.n, self.manifest.outputs)
 
     def prepare(self, cells: Cells) -> None:
-        """Make the buffers and warm the module up for the emulator's cells of this rank."""
-        super().prepare(self.own.cells)
+        """Make the buffers and warm the module up for the emulator's cells of this rank; a collective call."""
+        if self.manifest.tile is not None:  # plans routes, and meets the other ranks by itself
+            self._tiles = Tiles(self.file, self._grid_plan, self.block, self._comm)
+        self._together(partial(super().prepare, self.own.cells))
 
-    def on_cells(self, wanted: Variable, reader: Reader, conversion: Conversion, is_static: bool) -> Reader:
-        """Return the reader of a field on the emulator's cells, from that on the host's."""
-        fill = (_usual(wanted) - conversion.offset) / conversion.scale
+    def of_host(self, fields: Fields) -> list[str]:
+        """Return the static fields that its file does not have; a collective call."""
+        static, path = self.manifest.static, self.section.static
+        there = names_in(path, static, fields, self._comm) if path is not None else set()
+        return [entry.name for entry in static if entry.name not in there]
+
+    def read_static(self, fields: Fields) -> None:
+        """Read the static fields that a file has on the emulator's grid; a collective call, once laid out."""
+        path = self.section.static
+        if path is not None:
+            size, ids = self._grid_plan.grid_size, self._grid_plan.cells.ids
+            self.from_file = read_static(path, self.manifest.static, fields, size, ids, self._comm)
+
+    def static_reader(self, entry: Variable, usual: float) -> tuple[Reader, Conversion] | None:
+        """Return the reader of a static field from the file; None where the file has none."""
+        if entry.name not in self.from_file:
+            return None
+        values, conversion = self.from_file[entry.name]
+        fill = (usual - conversion.offset) / conversion.scale
+        return partial(_hand_over, np.where(np.isnan(values), fill, values)), conversion
+
+    def on_cells(
+        self, wanted: Variable, reader: Reader, conversion: Conversion, usual: float, is_static: bool
+    ) -> Reader:
+        """Return the reader of a field on the emulator's cells, from that on the host's.
+
+        Parameters
+        ----------
+        wanted : Variable
+        reader : callable
+        conversion : Conversion
+            To the emulator's units.
+        usual : float
+            The value of cells that get none, in the emulator's units.
+        is_static : bool
+        """
+        fill = (usual - conversion.offset) / conversion.scale
         return self.own.carried(wanted.name, wanted.size, reader, fill, is_static)
 
     @property
@@ -164,6 +222,10 @@ class GridEmulator(ColumnEmulator):
         together(self._comm, work)
 
 
+def _hand_over(known: Values, values: Values, begin: int, end: int) -> None:
+    np.copyto(values, known)
+
+
 def grid_of(manifest: Manifest) -> GridSection | None:
     """Return the grid that an emulator was made for.
 
@@ -180,10 +242,3 @@ def grid_of(manifest: Manifest) -> GridSection | None:
         raise CouplerError(
             Status.MODEL, f"the grid in the manifest of '{manifest.name}' is none: {error.errors()[0]['msg']}."
         ) from error
-
-
-def _usual(wanted: Variable) -> float:
-    """Return the value of cells that get none: usual in the training data, or else possible."""
-    if isinstance(wanted, Input) and wanted.statistics is not None:
-        return wanted.statistics.mean
-    return 0.5 * sum(wanted.valid_range) if wanted.valid_range is not None else 0.0

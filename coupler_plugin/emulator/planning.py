@@ -51,6 +51,8 @@ class GridPlan:
     scale : int
         How much finer in both directions the answers are than the inputs.
     tiling : Tiling or None
+    grid_size : int
+        Cells of the whole grid.
     tiles : int64 array
         The tiles that run on this rank, for an emulator that sees tiles.
     """
@@ -64,6 +66,7 @@ class GridPlan:
     scale: int = 1
     tiling: Tiling | None = None
     tiles: Indices = field(default_factory=lambda: np.empty(0, np.int64))
+    grid_size: int = 0
 
     def method(self, name: str) -> str:
         """Return the method of a field."""
@@ -144,11 +147,11 @@ class Planner:
         own = together(comm, partial(make_grid, description.described()) if rank_of(comm) == 0 else _nothing)
         scale = tile.scale if tile else 1
         fine = own if scale == 1 else together(comm, partial(_refined, own, scale))
-        shape, periodic = broadcast(comm, (own.shape, own.periodic) if own is not None else None)
+        shape, periodic, over_poles = broadcast(comm, None if own is None else _topology(own))
         last = broadcast(comm, None if own is None else int(own.ids.max()))
         tiling = None
         if tile is not None:
-            tiling = together(comm, partial(_tiling, shape, periodic, tile))
+            tiling = together(comm, partial(_tiling, shape, periodic, over_poles, tile))
 
         def make(src: Grid | None, dst: Grid | None, method: str) -> Path:
             section = self._section
@@ -178,7 +181,7 @@ class Planner:
             if any(allgather(comm, bool(unfed.any()))):  # links that are there, but too thin to count
                 ids = ids[~unfed]
                 routes_in = {m: plan_route(path, cells.ids, ids, of_one=of_one[m]) for m, path in inward.items()}
-        sources = ids if scale == 1 else _fine_ids(ids, shape, scale)
+        sources = ids if scale == 1 else fine_ids(ids, shape, scale)
         routes_out = {
             m: plan_route(path, sources, cells.ids, of_one=of_one[m], skip_nan=True) for m, path in outward.items()
         }
@@ -191,7 +194,9 @@ class Planner:
                 if method.startswith("conservative"):
                     balances[is_inward, method] = Balance(paths[method], routes[method], *ends, comm)
         own_cells = cells_of(ids, own, comm)
-        return GridPlan(own_cells, self.method, is_flagging, routes_in, routes_out, balances, scale, tiling, tiles)
+        return GridPlan(
+            own_cells, self.method, is_flagging, routes_in, routes_out, balances, scale, tiling, tiles, last
+        )
 
     def _host_grid(self) -> Grid | None:
         """Return the host's grid on rank 0, None elsewhere; a collective call."""
@@ -222,10 +227,16 @@ def _refined(grid: Grid | None, scale: int) -> Grid | None:
     return None if grid is None else refined(grid, scale)
 
 
-def _tiling(shape: tuple[int, ...], periodic: bool, tile: Tile) -> Tiling:
+def _topology(grid: Grid) -> tuple[tuple[int, ...], bool, bool]:
+    """Return the shape of a grid, whether it goes around the globe, and whether its rows reach from pole to pole."""
+    edges = grid.lat_edges
+    return grid.shape, grid.periodic, edges is not None and bool(np.all(np.abs(edges[[0, -1]]) > 90.0 - 1e-6))
+
+
+def _tiling(shape: tuple[int, ...], periodic: bool, over_poles: bool, tile: Tile) -> Tiling:
     if len(shape) != 2:
         raise CouplerError(Status.CONFIG, "has no rows and columns, of which tiles could be cut.")
-    return Tiling((shape[0], shape[1]), tile.size, tile.halo, periodic, tile.blend)
+    return Tiling((shape[0], shape[1]), tile.size, tile.halo, periodic, tile.blend, over_poles)
 
 
 def _spread(tiling: Tiling, active: Indices, comm: MPI.Comm | None) -> tuple[Indices, Indices]:
@@ -248,7 +259,7 @@ def _coarse(columns: int, scale: int, ids: Indices) -> Indices:
     return np.asarray((y // scale) * columns + x // scale + 1)
 
 
-def _fine_ids(ids: Indices, shape: tuple[int, ...], scale: int) -> Indices:
+def fine_ids(ids: Indices, shape: tuple[int, ...], scale: int) -> Indices:
     """Return the cells of the finer grid in each of some cells, row by row, shape (n * scale * scale,)."""
     y, x = np.divmod(ids - 1, shape[1])
     parts = np.arange(scale)

@@ -8,7 +8,7 @@ exchange and a reduction, with the same bits for every decomposition.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, Literal
 
@@ -39,7 +39,9 @@ class Tiling:
     halo : int
         Pixels on each side that a tile only sees.
     periodic : bool
-        Whether the grid goes around the globe; it then also goes over the poles, half a turn away.
+        Whether the grid goes around the globe.
+    over_poles : bool
+        Whether a periodic grid does: its rows reach from pole to pole.
     blend : "gaussian" or "core"
         Overlapping answers are averaged with weights that fall from the middle of a tile, or cut off at the halo.
 
@@ -54,6 +56,7 @@ class Tiling:
     halo: int
     periodic: bool
     blend: Blend = "gaussian"
+    over_poles: bool = True
 
     def __post_init__(self) -> None:
         if min(self.stride) < 1:
@@ -61,7 +64,7 @@ class Tiling:
                 Status.CONFIG,
                 f"a tile of {self.tile[0]} x {self.tile[1]} pixels has no core inside a halo of {self.halo}.",
             )
-        if self.periodic and self.grid[1] % 2:
+        if self.periodic and self.over_poles and self.grid[1] % 2:
             raise CouplerError(
                 Status.CONFIG,
                 f"a periodic grid of {self.grid[1]} columns has no column half a turn away over the pole.",
@@ -82,6 +85,11 @@ class Tiling:
         """Pixels of a tile."""
         return self.tile[0] * self.tile[1]
 
+    def refined(self, scale: int) -> Tiling:
+        """Return the same tiles on the grid whose cells are cut into `scale` rows and columns."""
+        grid, tile = ((size[0] * scale, size[1] * scale) for size in (self.grid, self.tile))
+        return replace(self, grid=grid, tile=tile, halo=self.halo * scale)
+
     def tiles_of(self, ids: Indices) -> Indices:
         """Return the numbers of all tiles that contribute to the answers of some cells, rising."""
         y, x = np.divmod(ids - 1, self.grid[1])
@@ -98,7 +106,9 @@ class Tiling:
         y = self._places(0, down)[:, :, None]
         x = self._places(1, right)[:, None, :]
         ny, nx = self.grid
-        if self.periodic:
+        if self.periodic and not self.over_poles:
+            y, x = np.broadcast_arrays(y, x % nx)
+        elif self.periodic:
             over = (y < 0) | (y >= ny)
             y = np.where(y < 0, -1 - y, np.where(y >= ny, 2 * ny - 1 - y, y))
             x = np.where(over, x + nx // 2, x) % nx

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from coupler_plugin.cells import Cells, Values
 from coupler_plugin.emulator.blocks import Blocks
 from coupler_plugin.emulator.manifest import Manifest
+from coupler_plugin.emulator.tiles import Tiles
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.fields import Conversion
 from coupler_plugin.guard.answers import Answers
@@ -62,7 +63,7 @@ class Guard:
     plan : Plan
     manifest : Manifest
     cells : Cells
-    blocks : Blocks
+    blocks : Blocks or Tiles
     block : int or "exact"
     can_be_off : bool
         Whether the emulator is used for a period or in some cells only.
@@ -90,7 +91,7 @@ class Guard:
         plan: Plan,
         manifest: Manifest,
         cells: Cells,
-        blocks: Blocks,
+        blocks: Blocks | Tiles,
         block: int | Literal["exact"],
         can_be_off: bool,
     ) -> None:

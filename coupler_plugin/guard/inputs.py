@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from coupler_plugin.cells import Cells, Values
 from coupler_plugin.emulator.blocks import Blocks
 from coupler_plugin.emulator.manifest import Manifest
+from coupler_plugin.emulator.tiles import Tiles
 from coupler_plugin.errors import CouplerError
 from coupler_plugin.fields import Conversion
 from coupler_plugin.guard.band import LARGEST, Band, Limits, Outside
@@ -88,7 +89,7 @@ class Inputs:
         plan: Plan,
         manifest: Manifest,
         cells: Cells,
-        blocks: Blocks,
+        blocks: Blocks | Tiles,
         block: int | Literal["exact"],
         physical: Sequence[Physical],
         tally: Tally,

@@ -6,16 +6,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import netCDF4
 import numpy as np
 import yaml
-from small_emulators import Store, field, write, write_echo, write_mlp
+from small_emulators import Store, field, write, write_echo, write_mlp, write_tiled
 
 from coupler_plugin import Coupler
 from coupler_plugin.regrid import gaussian
 
 STEPS = 8  # hourly
-WEATHER = ("tas", "hurs", "sfcWind", "pr", "veg")
-ANSWERS = ("lai", "evspsbl", "snw", "biome")
+WEATHER = ("tas", "hurs", "sfcWind", "pr", "veg", "orog")
+ANSWERS = ("lai", "evspsbl", "snw", "biome", "tsl", "tasmax")
 OWN = ("lai", "evspsbl")  #: what the host has a scheme for
 GRID = gaussian(16)
 LAND = GRID.ids[np.sin(0.37 * GRID.ids) > -0.4]
@@ -29,7 +30,10 @@ def prepare(folder: Path) -> None:
         {"model": str(write_echo(folder / "conservative.pt", field("pr", "mm d-1"), field("evspsbl", "mm d-1")))},
         {"model": str(write_store(folder / "memory.pt")), **cells, "every": "2h"},
         {"model": str(write_echo(folder / "classes.pt", field("veg", "1"), field("biome", "1"))), **cells},
+        {"model": str(write_tiled(folder / "tiles.pt", field("tsl", "K"))), **cells, "static": "orog.nc"},
+        {"model": str(write_tiled(folder / "finer.pt", field("tasmax", "K"), 2, blend="core")), **cells, "block": 512},
     ]
+    write_height(folder / "orog.nc")
     emulators[1] |= {
         "grid": {"latlon": 3.0},
         "guard": {"range": "fallback", "outputs": {"evspsbl": {"valid_range": [0, 7]}}},
@@ -47,6 +51,16 @@ def prepare(folder: Path) -> None:
         own = {"history": {"file": f"grids_{name}.nc", "fields": [*ANSWERS, "tas"], "every": "4h"}}
         own["report"] = f"grids_{name}.json"
         (folder / f"grids_{name}.yml").write_text(yaml.safe_dump({**content, **own, "restart": {"dir": f"{name}.r"}}))
+
+
+def write_height(path: Path) -> None:
+    """Write a static field on the emulators' grid."""
+    with netCDF4.Dataset(path, "w") as file:
+        file.createDimension("lat", 20)
+        file.createDimension("lon", 40)
+        height = file.createVariable("topo", "f4", ("lat", "lon"))
+        height.units = "km"
+        height[:] = 0.3 + 0.3 * np.sin(np.arange(800)).reshape(20, 40)
 
 
 def write_store(path: Path) -> Path:
@@ -73,6 +87,7 @@ def weather(ids: np.ndarray, step: int) -> dict[str, np.ndarray]:
         "hurs": 60.0 + 30.0 * np.sin(2.0 * phase),
         "sfcWind": 5.0 + 4.0 * np.cos(3.0 * phase),
         "pr": 5e-5 * (1.0 + np.sin(phase + lat)),
+        "orog": 500.0 + 400.0 * np.cos(2.0 * lon),
         "veg": np.rint(2.0 + 2.0 * np.sin(3.0 * lon)),
     }
 

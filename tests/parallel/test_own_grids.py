@@ -56,6 +56,7 @@ def test_answers_differ_between_cells_and_the_host_keeps_its_own_somewhere(resul
     for place, name in enumerate(ANSWERS):
         kept = sum(numbers[str(i)][STEPS - 1][place] == 0.001 * i for i in LAND)
         assert (0 < kept < LAND.size) == (name in OWN)
+    assert max(abs(steps[0][4] - steps[1][4]) for steps in numbers.values()) > 1e-4  # it has a memory
     assert {steps[0][3] for steps in numbers.values()} == {0.0, 1.0, 2.0, 3.0, 4.0}
 
 
@@ -73,4 +74,5 @@ def test_report_tells_of_the_grids(result: Results, ranks: int) -> None:
     assert emulators[1]["columns"] == grid["cells"] * STEPS
     assert grid["imbalance"].keys() == {"pr"}  # answers were withheld in every call
     assert grid["imbalance"]["pr"] < 1e-12
+    assert [entry["keeps_bits"] for entry in emulators] == [True] * len(emulators)
     assert emulators[2]["grid"]["imbalance"]["snw"] < 1e-12

@@ -70,7 +70,9 @@ class Case:
         src, dst = (grid(self.entry[side]) for side in ("src", "dst"))
         src = masked(src) if self.entry["src_mask"] else src
         dst = masked(dst) if self.entry["dst_mask"] else dst
-        return replace(src, periodic=bool(self.entry["options"].get("periodic", False))), dst
+        # For the cubed sphere ESMF was asked directly, with a grid that goes round.
+        is_periodic = self.entry["options"].get("periodic", self.entry["dst"] == "cs24")
+        return replace(src, periodic=bool(is_periodic)), dst
 
     @property
     def marks_unmapped(self) -> bool:
