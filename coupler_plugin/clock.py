@@ -11,9 +11,11 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import cftime
+import numpy as np
+from numpy.typing import NDArray
 
 from coupler_plugin.errors import CouplerError, Status
 
@@ -126,6 +128,13 @@ class Clock:
         )
         seconds = date.hour * 3600 + date.minute * 60 + date.second
         return (int(days) * 86_400 + int(seconds)) * _MICRO + int(date.microsecond)
+
+    def micros(self, dates: NDArray[Any]) -> NDArray[np.int64]:
+        """Return dates of this calendar in microseconds since 0001-01-01, exactly, many at once."""
+        seconds = cftime.date2num(dates, self.units.replace("microseconds", "seconds"), calendar=self.calendar)
+        parts = np.array([date.microsecond for date in dates.flat], np.int64).reshape(dates.shape)
+        whole = np.floor(np.asarray(seconds, np.float64) - parts / _MICRO + 0.5).astype(np.int64)
+        return whole * _MICRO + parts
 
     def date(self, micro: int) -> cftime.datetime:
         """Return the date of a time in microseconds since 0001-01-01."""

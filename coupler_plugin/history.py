@@ -97,7 +97,8 @@ class History:
         self._gather = Gather(comm, cells.ids)
         self._is_instant = all(column.method == "point" for column in columns)
         self._patience = patience
-        self._pending: list[dict[str, NDArray[Any]]] = []
+        #: begin and end of intervals that wait [days since the epoch], and all values of each: (cells, width)
+        self._pending: list[tuple[tuple[float, float], Values]] = []
         self._written = perf_counter()
         self._stored = 0  # records in the file
         coordinates = {"lon": cells.lon, "lat": cells.lat} | ({} if cells.area is None else {"cell_area": cells.area})
@@ -123,9 +124,7 @@ class History:
         """
         # In one message: on many ranks, waiting for each other costs more than the numbers do.
         record = self._gather(np.concatenate(list(values.values()), axis=1))
-        columns = np.split(record, np.cumsum([field.shape[1] for field in values.values()])[:-1], axis=1)
-        gathered = dict(zip(values, columns, strict=True))
-        together(self._comm, lambda: self._append(begin, end, gathered))
+        together(self._comm, lambda: self._append(begin, end, record))
 
     def flush(self) -> None:
         """Bring the records that wait to the disk; rank 0 has some, the others do nothing."""
@@ -133,9 +132,7 @@ class History:
             return
         pending, self._pending = self._pending, []
         try:
-            self._file.append(
-                self._stored, {name: np.stack([record[name] for record in pending]) for name in pending[0]}
-            )
+            self._file.append(self._stored, self._records(pending))
         except (OSError, RuntimeError) as error:
             moment = self._clock.date(self._clock.now)
             remedy = f"its first {self._stored} records, of before {moment}, are whole"
@@ -156,25 +153,33 @@ class History:
             except (OSError, RuntimeError) as error:
                 raise cannot_write("history file", self._path, error) from error
 
-    def _append(self, begin: int, end: int, gathered: Mapping[str, Values]) -> None:
+    def _append(self, begin: int, end: int, record: Values) -> None:
         if self._file is None:
             return
-        bounds = np.array([begin / _DAY - self._epoch, end / _DAY - self._epoch])
-        record: dict[str, NDArray[Any]] = {"time": bounds[1] if self._is_instant else bounds.mean()}
-        if not self._is_instant:
-            record["time_bounds"] = bounds
-        for column in self._columns:
-            values = np.where(np.isfinite(gathered[column.name]), gathered[column.name], _FILL).astype(np.float32)
-            record[column.name] = self._laid_out(values if column.levels > 1 else values[:, 0], _FILL)
-        for name in self._flags:
-            flags = gathered[f"{name}_flag"][:, 0].astype(np.int8)
-            record[f"{name}_flag"] = self._laid_out(flags, np.int8(0))
-        self._pending.append(record)
-        waits = len(self._pending) * sum(array.nbytes for array in record.values())
-        if perf_counter() - self._written >= self._patience or waits > _PENDING:
+        self._pending.append(((begin / _DAY - self._epoch, end / _DAY - self._epoch), record))
+        if perf_counter() - self._written >= self._patience or len(self._pending) * record.nbytes > _PENDING:
             self.flush()
 
+    def _records(self, pending: Sequence[tuple[tuple[float, float], Values]]) -> dict[str, NDArray[Any]]:
+        """Return the variables of the intervals that wait, each over (records, places, levels)."""
+        bounds = np.array([interval for interval, _ in pending])
+        found: dict[str, NDArray[Any]] = {"time": bounds[:, 1] if self._is_instant else bounds.mean(axis=1)}
+        if not self._is_instant:
+            found["time_bounds"] = bounds
+        whole = np.stack([record for _, record in pending])
+        place = 0
+        for column in self._columns:
+            values = whole[..., place : place + column.levels]
+            place += column.levels
+            kept = np.where(np.isfinite(values), values, _FILL).astype(np.float32)
+            found[column.name] = self._laid_out(kept if column.levels > 1 else kept[..., 0], _FILL)
+        for name in self._flags:
+            found[f"{name}_flag"] = self._laid_out(whole[..., place].astype(np.int8), np.int8(0))
+            place += 1
+        return found
+
     def _laid_out(self, values: NDArray[Any], fill: Any) -> NDArray[Any]:
+        """Return values over (records, cells, ...) as the file lays places out."""
         return values if self._grid is None else self._grid.spread(values, fill)
 
     # --- creating -----------------------------------------------------------------------------------------------
@@ -225,11 +230,11 @@ class History:
         variables = [*self._time(), *(_places(coordinates) if grid is None else grid.variables())]
         variables.append(
             Variable("id", "i8", places, {"long_name": "global id of the cell; 0: none"},
-                     self._laid_out(self._gather.ids, 0))
+                     self._laid_out(self._gather.ids[None], 0)[0])
         )  # fmt: skip
         shared = {"coordinates": "lon lat"} if grid is None else {"grid_mapping": "crs"}
         if "cell_area" in coordinates:
-            area = self._laid_out(coordinates["cell_area"], 0.0)
+            area = self._laid_out(coordinates["cell_area"][None], 0.0)[0]
             variables.append(Variable("cell_area", "f8", places, {**_COORDINATES["cell_area"], **shared}, area))
             shared["cell_measures"] = "area: cell_area"
         for column in self._columns:
@@ -297,10 +302,11 @@ class _Grid:
             )
 
     def spread(self, values: NDArray[Any], fill: Any) -> NDArray[Any]:
-        """Return values of the cells, shape (cells, ...), on the grid: (lat, lon, ...)."""
-        laid = np.full((self._lat.size * self._lon.size, *values.shape[1:]), fill, values.dtype)
-        laid[self._places] = values
-        return laid.reshape(self._lat.size, self._lon.size, *values.shape[1:])
+        """Return values over (records, cells, ...) on the grid: (records, lat, lon, ...)."""
+        n, _, *levels = values.shape
+        laid = np.full((n, self._lat.size * self._lon.size, *levels), fill, values.dtype)
+        laid[:, self._places] = values
+        return laid.reshape(n, self._lat.size, self._lon.size, *levels)
 
     def variables(self) -> list[Variable]:
         """Return the coordinates and the grid mapping."""

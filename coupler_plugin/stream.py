@@ -100,7 +100,9 @@ class Stream:
         self, cells: Cells, provenance: Mapping[str, str], comm: MPI.Comm | None, resume: bool, patience: float
     ) -> None:
         """Create the file, or go on with it; a collective call."""
-        self._n = cells.n
+        #: what is written of an interval, made once
+        self._values: dict[str, Values] = {c.name: np.empty((cells.n, c.levels)) for c in self.columns}
+        self._values |= {f"{name}_flag": np.empty((cells.n, 1)) for name in self._flags}
         if self.sink is not None:
             return
         flags = {name: flag_attributes(name) for name in self._flags}
@@ -115,15 +117,13 @@ class Stream:
         begin = self.window.alarm.last
         if begin < self._from:
             return
-        values: dict[str, Values] = {}
-        for name, (column, source, conversion) in self._sources.items():
-            values[name] = np.empty((self._n, column.levels))
-            source.read(values[name])
-            conversion.apply(values[name], values[name])
+        for name, (_, source, conversion) in self._sources.items():
+            values = self._values[name]
+            source.read(values)
+            conversion.apply(values, values)
         for name, (_, flags) in self._flags.items():
-            values[f"{name}_flag"] = np.empty((self._n, 1))
-            flags.read(values[f"{name}_flag"])
-        self.sink.write(begin, self._clock.now, values)
+            flags.read(self._values[f"{name}_flag"])
+        self.sink.write(begin, self._clock.now, self._values)
 
     def flush(self) -> None:
         """Bring records that wait in memory to the disk; on rank 0."""

@@ -7,6 +7,7 @@ from datetime import timedelta
 from itertools import pairwise
 
 import cftime
+import numpy as np
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
@@ -204,3 +205,14 @@ def test_phase_of_the_year_is_the_share_of_its_days_that_passed(date: tuple[int,
     then = cftime.datetime(*date, calendar=calendar)
     length = cftime.datetime(date[0], 12, 28, calendar=calendar).dayofyr + (2 if calendar == "360_day" else 3)
     assert clock.year_phase(clock.start) == pytest.approx((then.dayofyr - 1 + date[3] / 24) / length, abs=1e-12)
+
+
+@pytest.mark.parametrize("calendar", CALENDARS)
+def test_many_dates_at_once_are_those_one_by_one(calendar: str) -> None:
+    clock = Clock("2001-01-01", 3600.0, calendar)
+    dates = np.array([
+        cftime.datetime(year, month, 28, hour, 59, 59, micro, calendar=calendar)
+        for year, month, hour, micro in ((1, 1, 0, 0), (1583, 2, 7, 1), (1999, 12, 23, 999_999), (2400, 6, 12, 500_000))
+    ])  # fmt: skip
+    assert clock.micros(dates).tolist() == [clock.micro(date) for date in dates]
+    assert clock.micros(dates.reshape(2, 2)).shape == (2, 2)

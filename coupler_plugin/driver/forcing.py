@@ -354,8 +354,8 @@ def read_intervals(file: xr.Dataset, path: Path, clock: Clock) -> list[tuple[int
         )
     bounds = file["time"].attrs.get("bounds")
     if bounds in file.variables:
-        return [(clock.micro(begin), clock.micro(end)) for begin, end in file[bounds].values]
-    moments = [clock.micro(time) for time in times]
+        return [(int(begin), int(end)) for begin, end in clock.micros(file[bounds].values)]
+    moments = clock.micros(times).tolist()
     if len(moments) < 2:
         raise CouplerError(
             Status.CONFIG, f"the forcing '{path}' has one time and no bounds: what it stands for is not known."
