@@ -146,7 +146,10 @@ def _edges(centres: Values) -> Values:
     gaps = np.flatnonzero(np.diff(centres) > 1.5 * wide)  # rows between which others have no cell
     below, above = centres[gaps] + wide / 2, centres[gaps + 1] - wide / 2
     edges = np.concatenate([[centres[0] - wide / 2], np.delete(middle, gaps), below, above, [centres[-1] + wide / 2]])
-    return np.asarray(np.clip(np.sort(edges), -90.0, 90.0))
+    edges = np.clip(np.sort(edges), -90.0, 90.0)
+    # The rows of a Gaussian grid reach the poles, though half a step beyond the last centre does not.
+    edges[[0, -1]] = [edge if 90.0 - abs(edge) > wide / 2 else np.copysign(90.0, edge) for edge in edges[[0, -1]]]
+    return np.asarray(edges)
 
 
 def _polygons(grid: Grid, lon: Values, lat: Values) -> tuple[list[Values], NDArray[np.intp]]:

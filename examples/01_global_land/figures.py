@@ -14,38 +14,20 @@ import time_series
 from maps import MAPS, draw_map
 from results import Result
 
-STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "0.4",
-    "axes.linewidth": 0.8,
-    "xtick.color": "0.3",
-    "ytick.color": "0.3",
-    "axes.labelcolor": "0.2",
-    "text.color": "0.1",
-    "legend.frameon": False,
-    "figure.dpi": 150,
-    "savefig.bbox": "tight",
-    "savefig.facecolor": "white",
-}
+from coupler_plugin import plot
 
 
 def draw(result: Result, folder: Path) -> None:
     """Write all figures as PNG to `folder`."""
-    with plt.rc_context(STYLE):
+    with plt.rc_context(plot.STYLE):
         for name in MAPS:
             figure, axes = plt.subplots(figsize=(8.0, 4.6))
             draw_map(axes, result, name)
-            _save(figure, folder / f"map_{name}.png")
+            plot.save(figure, folder / f"map_{name}.png")
         for name, panel in (("global", time_series.draw_global), ("bands", time_series.draw_bands)):
             figure = panel(result)
-            _save(figure, folder / f"time_series_{name}.png")
-        _save(_overview(result), folder / "overview.png")
+            plot.save(figure, folder / f"time_series_{name}.png")
+        plot.save(_overview(result), folder / "overview.png")
 
 
 def _overview(result: Result) -> plt.Figure:
@@ -58,8 +40,3 @@ def _overview(result: Result) -> plt.Figure:
     time_series.draw_carbon(figure.add_subplot(grid[2, 0]), result)
     time_series.draw_lai_by_band(figure.add_subplot(grid[2, 1]), result)
     return figure
-
-
-def _save(figure: plt.Figure, path: Path) -> None:
-    figure.savefig(path)
-    plt.close(figure)
