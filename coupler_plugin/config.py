@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 BLOCK: Final = 1024
+_MARK: Final = "${instance}"
 _LARGEST_BLOCK: Final = 2**20
 
 Keys = tuple[str | int, ...]  #: the way to a value of the coupling file
@@ -392,6 +393,9 @@ def _check_constant(fields: Fields, name: str, text: str) -> None:
 def load_config(path: str | Path, comm: MPI.Comm | None = None) -> tuple[Config, str]:
     """Read a coupling file from disk on rank 0 and hand it to all ranks; a collective call.
 
+    ``${instance}`` in its text stands for the environment variable `COUPLER_INSTANCE` of rank 0: one file serves a host
+    that is started several times in one job.
+
     Returns
     -------
     Config
@@ -406,7 +410,24 @@ def load_config(path: str | Path, comm: MPI.Comm | None = None) -> tuple[Config,
     """
     path = Path(path)
     text = read_text(path, comm, "coupling file")
+    text = broadcast(comm, together(comm, lambda: _for_instance(text, path) if rank_of(comm) == 0 else ""))
     return together(comm, lambda: parse_config(text, path)), text
+
+
+def _for_instance(text: str, path: Path) -> str:
+    """Put the number of this host, of four digits as in the file names of climate models, in the place of its mark."""
+    if _MARK not in text:
+        return text
+    name = os.environ.get("COUPLER_INSTANCE", "").strip()
+    if not re.fullmatch(r"\w+", name):
+        line = text[: text.index(_MARK)].count("\n") + 1
+        reason = f"is '{name}'" if name else "is not set"
+        raise CouplerError(
+            Status.CONFIG,
+            f"{path}:{line}: '{_MARK}' stands for the environment variable COUPLER_INSTANCE, which {reason}; set it to "
+            "the number of this host among those of the job, such as 1.",
+        )
+    return text.replace(_MARK, f"{int(name):04d}" if name.isdecimal() else name)
 
 
 def read_text(path: Path, comm: MPI.Comm | None, what: str) -> str:

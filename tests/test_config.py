@@ -240,3 +240,30 @@ def test_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "c.yml").write_bytes(b"emulators: \xff\xfe")
     with refused(CONFIG, "UTF-8"):
         load_config(tmp_path / "c.yml")
+
+
+@pytest.mark.parametrize(
+    ("instance", "name"), [("7", "history_0007.nc"), ("0012", "history_0012.nc"), ("a", "history_a.nc")]
+)
+def test_instance_stands_for_the_number_of_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instance: str, name: str
+) -> None:
+    monkeypatch.setenv("COUPLER_INSTANCE", instance)
+    path = tmp_path / "coupling.yml"
+    path.write_text("emulators: []\nhistory: {file: 'history_${instance}.nc', fields: [tas]}\n")
+    config, text = load_config(path)
+    assert config.history[0].file.name == name
+    assert name in text
+
+
+@pytest.mark.parametrize(("instance", "reason"), [(None, "is not set"), ("a/b", "is 'a/b'")])
+def test_instance_that_is_missing_or_no_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instance: str | None, reason: str
+) -> None:
+    monkeypatch.delenv("COUPLER_INSTANCE", raising=False)
+    if instance is not None:
+        monkeypatch.setenv("COUPLER_INSTANCE", instance)
+    path = tmp_path / "coupling.yml"
+    path.write_text("emulators: []\nhistory: {file: 'history_${instance}.nc', fields: [tas]}\n")
+    with refused(Status.CONFIG, "coupling.yml:2:", "COUPLER_INSTANCE", reason):
+        load_config(path)

@@ -24,11 +24,12 @@ from coupler_plugin.config import Config, HistorySection, load_config
 from coupler_plugin.driver.interrupt import Interrupt
 from coupler_plugin.driver.progress import ProgressLine
 from coupler_plugin.driver.run import Run, prepare_config
+from coupler_plugin.ensemble.figures import check_drawable, draw
 from coupler_plugin.ensemble.group import Group, Plan, check_fields, grain_of
 from coupler_plugin.ensemble.members import Member, check_unique, list_members
 from coupler_plugin.ensemble.observations import Observations
 from coupler_plugin.ensemble.output import Output, Score
-from coupler_plugin.ensemble.section import EnsembleFile, load_ensemble
+from coupler_plugin.ensemble.section import EnsembleFile, FiguresSection, load_ensemble
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.history import Column
 from coupler_plugin.parallel import allgather, any_of, broadcast, rank_of, together
@@ -82,6 +83,8 @@ def run_ensemble(path: Path, comm: MPI.Comm | None = None, overwrite: bool = Fal
         after an interrupt, when the step is finished.
     """
     ensemble = load_ensemble(path, comm)
+    if ensemble.figures:
+        check_drawable()
     config = _config(ensemble, load_config(ensemble.coupling, comm)[0])
     probe = prepare_config(config, ensemble.coupling, comm, overwrite=True)
     check_fields(ensemble, probe)
@@ -181,6 +184,9 @@ class _Ensemble:
         self._move(keep=not was_interrupted)
         if was_interrupted:
             raise KeyboardInterrupt
+        figures = self._plan.ensemble.figures
+        if figures:
+            together(self._comm, lambda: self._draw(figures))
         return Result(self._members, self._status, kept=len(kept), scores=self._output.scores)
 
     def _parts(self, members: Sequence[Member]) -> list[list[Member]]:
@@ -277,6 +283,10 @@ class _Ensemble:
             ensemble.statistics.file, _draft(ensemble.keep), self._columns, ensemble.statistics.quantiles, observed,
             self._members, ensemble.seed, self._plan.cells, self._ready.coupler.clock, self._attributes, self._comm,
         )  # fmt: skip
+
+    def _draw(self, figures: FiguresSection) -> None:
+        if rank_of(self._comm) == 0:
+            draw(self._plan.ensemble.statistics.file, figures.dir, figures.units)
 
     def _move(self, keep: bool) -> None:
         """Bring the file of the members to its place, where it takes that of an earlier run's."""

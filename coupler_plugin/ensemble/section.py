@@ -119,6 +119,13 @@ class StatisticsSection(_Section):
         return value
 
 
+class FiguresSection(_Section):
+    """Pictures that are drawn at the end, one a field: maps of mean and spread, a series with quantiles, ranks."""
+
+    dir: Path = Field(description="folder of the PNG files")
+    units: dict[str, str] = Field({}, description="units of a field in its picture, such as 'g m-2 d-1'")
+
+
 class EnsembleFile(Written):
     """An ensemble file."""
 
@@ -130,6 +137,7 @@ class EnsembleFile(Written):
     dropout: list[str] = Field([], description="names of emulators whose dropout stays active")
     parameters: ParametersSection | None = None
     statistics: StatisticsSection
+    figures: FiguresSection | None = None
     keep: Path | None = Field(None, description="NetCDF file with the fields of every member")
 
     @field_validator("members")

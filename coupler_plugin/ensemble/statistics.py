@@ -39,7 +39,7 @@ def quantiles(ordered: Values, shares: list[float]) -> list[Values]:
 def crps(ordered: Values, observed: Values) -> Values:
     """Return the continuous ranked probability score of members that are sorted along the first axis.
 
-    ``mean |x_i - y| - mean |x_i - x_j| / 2`` over members i and pairs (i, j) (Gneiting and Raftery 2007, equation 20,
+    ``mean |x_i - y| - mean |x_i - x_j| / 2`` over members i and pairs (i, j) (Gneiting and Raftery 2007, section 4.2,
     doi 10.1198/016214506000001437); the second mean is a weighted sum of the sorted members. NaN without observation.
     """
     count = len(ordered)

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import netCDF4
 import pytest
 from small_hosts import Hosts
 
@@ -21,6 +23,18 @@ def test_a_host_of_two_ranks_with_each_thread_level(mpi_hosts: Hosts, config: Pa
     assert result["correct"] == "4"
     assert result["mpi_ended"] == "F"
     assert result["fatal_errors"] == "T"  # mpi4py would change the error handler of MPI_COMM_WORLD
+
+
+def test_two_hosts_of_one_job_share_a_coupling_file(
+    mpi_hosts: Hosts, write_coupling: Callable[..., Path], tmp_path: Path
+) -> None:
+    history = {"file": "history_${instance}.nc", "fields": ["lai"], "every": "1h"}
+    config = write_coupling(folder=tmp_path, history=history)
+    mpi_hosts.run(mpi_hosts.compile("instances.f90", mpi=True), config, ranks=4)
+    for instance in (1, 2):
+        with netCDF4.Dataset(tmp_path / f"history_000{instance}.nc") as file:
+            assert file["lai"][:].tolist() == [[200.0 * instance + 1, 200.0 * instance + 3]]
+            assert f"history_000{instance}.nc" in file.coupling_file
 
 
 @pytest.mark.parametrize("case", ["all_ranks", "one_rank"])

@@ -14,9 +14,11 @@ import cftime
 import numpy as np
 import pytest
 import yaml
+from click.testing import CliRunner
 from refusal import refused
 
 from coupler_plugin import Status
+from coupler_plugin.cli import commands
 from coupler_plugin.driver import run
 from coupler_plugin.ensemble import run_ensemble
 from tests.driver.conftest import LAT, LON, forcing
@@ -359,3 +361,25 @@ def test_calendar_of_times_is_that_of_the_run(tmp_path: Path) -> None:
     dates = cftime.num2date(file.time_bounds.values, file.time.units, file.time.calendar)
     assert str(dates[-1, 1]) == "2001-01-11 00:00:00"
     assert yaml.safe_load(file.ensemble_file)["members"] == 2
+
+
+# --- pictures and the command ---------------------------------------------------------------------------------
+
+
+def test_command_draws_a_picture_of_each_field(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    write_run(tmp_path, "carbon")
+    write_observations(tmp_path / "observed.nc")
+    figures = {"dir": "pictures", "units": {"nee": "g m-2 d-1", "tas": "degC"}}
+    statistics = {"observations": OBSERVATIONS}
+    path = write_ensemble(tmp_path, members=3, perturb=NOISE, statistics=statistics, figures=figures)
+    done = CliRunner().invoke(commands, ["ensemble", str(path)])
+    assert done.exit_code == 0, done.output
+    assert "3 of 3" in done.output
+    assert "CRPS" in done.output
+    for name in ("nee", "tas"):
+        picture = tmp_path / "pictures" / f"ensemble_{name}.png"
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert picture.stat().st_size > 20_000
+    again = CliRunner().invoke(commands, ["ensemble", str(path)])
+    assert "complete already" in again.output

@@ -1,0 +1,1 @@
+../01_global_land/global_forcing_t31.nc
