@@ -24,6 +24,9 @@ BESIDE_THE_PROJECT: Final = Path(__file__).resolve().parents[2] / "shared" / "da
 
 TOWER_CITATION: Final = "FLUXNET2015 (Pastorello et al. 2020, doi 10.1038/s41597-020-0534-3), CC-BY-4.0"
 MONTHLY_CITATION: Final = "CARDAMOM-FluxVal v1.0, CC-BY-4.0"
+BIOMASS_CITATION: Final = "forest plots packaged with Plot2Map (Unlicense)"
+NORMALS_CITATION: Final = "temperature normals 1991-2020 of CRU TS 4.06 (Open Government Licence v3)"
+ELEVATION_CITATION: Final = "land elevation of NASA GLDAS (public domain)"
 
 
 class DataError(Exception):
@@ -105,8 +108,8 @@ def read_towers(folder: Path) -> dict[str, Tower]:
     Fluxes are those of the night-time partitioning. The reference of each flux is selected on its own (Pastorello et
     al. 2020), so that nee = reco - gpp holds for the means of each tower, and for single days only roughly.
     """
-    table = _read(folder / "flux_daily.csv.gz", parse_dates=["TIMESTAMP"])
-    places = _read(folder / "flux_daily_sites.csv").set_index("site")
+    table = read_table(folder / "flux_daily.csv.gz", parse_dates=["TIMESTAMP"])
+    places = read_table(folder / "flux_daily_sites.csv").set_index("site")
     towers = {}
     for site, rows in table.sort_values("TIMESTAMP").groupby("site", sort=True):
         place = places.loc[site]
@@ -141,7 +144,7 @@ def read_monthly_sites(folder: Path) -> dict[str, MonthlySite]:
     Months with negative ecosystem respiration (nee + gpp < 0) hold two fluxes that do not fit together; they are
     left out.
     """
-    table = _read(folder / "flux_lai_monthly.csv.gz").sort_values(["site", "Date"])
+    table = read_table(folder / "flux_lai_monthly.csv.gz").sort_values(["site", "Date"])
     sites = {}
     for site, rows in table.groupby("site", sort=True):
         months = rows["Date"].to_numpy(np.int64)
@@ -167,7 +170,14 @@ def read_monthly_sites(folder: Path) -> dict[str, MonthlySite]:
     return sites
 
 
-def _read(path: Path, parse_dates: list[str] | None = None) -> pd.DataFrame:
+def read_table(path: Path, parse_dates: list[str] | None = None) -> pd.DataFrame:
+    """Read a table of the training data.
+
+    Raises
+    ------
+    DataError
+        When it is not there.
+    """
     if not path.is_file():
         raise DataError(f"The training data lack '{path.name}' in '{path.parent}'.")
     return pd.read_csv(path, parse_dates=parse_dates)

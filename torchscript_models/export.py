@@ -65,7 +65,7 @@ def export(network: nn.Module, manifest: manifests.Manifest, path: Path) -> None
     """Write `network` in three forms that agree: TorchScript at `path`, torch.export's, and its weights.
 
     The file at `path` (NAME.pt) is what the plugin couples. NAME.pt2 is the graph of torch.export, where the network
-    has one; NAME.weights.pt is the state of the network's own class.
+    has one; NAME.pth is the state of the network's own class.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def export(network: nn.Module, manifest: manifests.Manifest, path: Path) -> None
     memory.seek(0)
     # What was read is written as it was, so that `describe_anew` changes the manifest and nothing else.
     _write(torch.jit.load(memory), manifest, path)
-    torch.save(network.state_dict(), path.with_suffix(".weights.pt"))
+    torch.save(network.state_dict(), path.with_suffix(".pth"))
     path.with_suffix(".pt2").unlink(missing_ok=True)
     if graph is not None:
         torch.export.save(graph, path.with_suffix(".pt2"))

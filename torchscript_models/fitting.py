@@ -72,7 +72,8 @@ def fit_member(
     where = processes.device()
     trained = processes.wrapped(member.to(where))
     held_out = processes.moved(held_out, where)
-    optimiser = torch.optim.AdamW(member.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    learned = [weights for weights in member.parameters() if weights.requires_grad]
+    optimiser = torch.optim.AdamW(learned, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.epochs, settings.learning_rate / 30)
     history = [_held_out_loss(member, loss, held_out)]
     best = copy.deepcopy(member.state_dict())
@@ -97,7 +98,7 @@ def fit_member(
             optimiser.zero_grad()
             value = loss(trained, processes.moved(batch, where))
             value.backward()
-            nn.utils.clip_grad_norm_(member.parameters(), 1.0)
+            nn.utils.clip_grad_norm_(learned, 1.0)
             optimiser.step()
             total, n = total + float(value.detach()), n + 1
         schedule.step()

@@ -35,6 +35,7 @@ class Recipe(ABC):
     name: ClassVar[str]
     settings: ClassVar[Settings]
     targets: ClassVar[tuple[str, ...]]
+    is_shipped: ClassVar[bool] = True  #: whether `all` makes it; else it is there for comparison
 
     @abstractmethod
     def __init__(self, data: Path) -> None: ...

@@ -8,7 +8,7 @@ only ever scored by networks that saw neither it nor a neighbour of it.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -69,7 +69,9 @@ class SiteRecipe(Recipe):
         """Return the network's answers to the rows of `observed`, shape (rows, targets)."""
 
     @abstractmethod
-    def baselines(self, view: str, train: Sequence[str], sites: Sequence[str]) -> dict[str, np.ndarray]:
+    def baselines(
+        self, network: nn.Module, view: str, train: Sequence[str], sites: Sequence[str]
+    ) -> dict[str, np.ndarray]:
         """Return what simpler methods, fitted to `train`, say on the rows of `observed`."""
 
     # ---- training --------------------------------------------------------------------------------------------
@@ -82,24 +84,45 @@ class SiteRecipe(Recipe):
         """Train a network on `sites`; each member holds another fold of them out for early stopping."""
         torch.manual_seed(settings.seed)
         network = self.new_network(sites, settings.members).to(processes.device())
-        fold = folds(self.places.loc[list(sites)], settings.n_folds, settings.seed)
         for index, member in enumerate(network.members):
-            held_out = [site for site in sites if fold[site] == index % settings.n_folds]
-            train = [site for site in sites if site not in held_out]
-            check_disjoint(self.places, train, held_out)
-            rng = np.random.default_rng([settings.seed, index])
-            held_out_batch = self.held_out(network, held_out, rng)
-            fit_member(
-                member,
-                self.batches(network, train, rng),
-                lambda member, batch: self.loss(network, member, batch),
-                held_out_batch,
-                settings,
-                watch,
-                name=f"{name}/member{index}",
-                rng=rng,
-            )
+            for stage, stage_settings in self.stages(member, settings):
+                self.fit_one(network, member, index, sites, stage_settings, watch, f"{name}/member{index}{stage}")
         return network.eval().cpu()
+
+    def stages(self, member: nn.Module, settings: Settings) -> Iterator[tuple[str, Settings]]:
+        """Prepare a member for each stage of its training, and give the stage's name and settings."""
+        yield "", settings
+
+    def fit_one(
+        self,
+        network: nn.Module,
+        member: nn.Module,
+        index: int,
+        sites: Sequence[str],
+        settings: Settings,
+        watch: Watch,
+        name: str,
+    ) -> None:
+        """Train the member of this number, or what stands in its place, in place."""
+        fold = folds(self.places.loc[list(sites)], settings.n_folds, settings.seed)
+        held_out = [site for site in sites if fold[site] == index % settings.n_folds]
+        train = [site for site in sites if site not in held_out]
+        check_disjoint(self.places, train, held_out)
+        rng = np.random.default_rng([settings.seed, index])
+        held_out_batch = self.held_out(network, held_out, rng)
+        fit_member(
+            member,
+            self.batches(network, train, rng),
+            lambda member, batch: self.loss(network, member, batch),
+            held_out_batch,
+            settings,
+            watch,
+            name=name,
+            rng=rng,
+        )
+
+    def fit_rival(self, network: nn.Module, sites: Sequence[str], settings: Settings, watch: Watch, name: str) -> None:
+        """Train the networks that this one is compared with, where there are any."""
 
     # ---- judgement -------------------------------------------------------------------------------------------
 
@@ -122,11 +145,13 @@ class SiteRecipe(Recipe):
             held_out = list(fold.index[fold == k])
             train = list(fold.index[fold != k])
             check_disjoint(self.places, train, held_out)
-            network = self.fit(train, replace(settings, n_folds=settings.n_folds - 1), watch, f"fold{k}")
+            in_fold = replace(settings, n_folds=settings.n_folds - 1)
+            network = self.fit(train, in_fold, watch, f"fold{k}")
+            self.fit_rival(network, train, in_fold, watch, f"fold{k}")
             for view in self.views:
                 table = self.observed(view, held_out)
                 methods = {EMULATOR: self.predict(network, view, held_out)}
-                methods |= self.baselines(view, train, held_out)
+                methods |= self.baselines(network, view, train, held_out)
                 for method, values in methods.items():
                     table[[f"{target}:{method}" for target in self.targets]] = values
                 tables[view].append(table)

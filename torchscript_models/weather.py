@@ -19,7 +19,7 @@ from torchscript_models.solar import potential_radiation
 
 DAYS: Final = 30  #: days of a month here
 NEIGHBOURS: Final = 30  #: similar tower months to choose from
-_MID_MONTH: Final = np.array([15.5, 45, 74.5, 105, 135.5, 166, 196.5, 227.5, 258, 288.5, 319, 349.5])
+MID_MONTH: Final = np.array([15.5, 45, 74.5, 105, 135.5, 166, 196.5, 227.5, 258, 288.5, 319, 349.5])
 _CLEAREST: Final = 0.85  #: highest share of rsdt that reaches the ground in a day
 
 
@@ -109,7 +109,7 @@ class MonthlySequences:
             for last in np.flatnonzero(is_usable(site)):
                 past = np.arange(last - self.MONTHS + 1, last + 1)
                 day = (
-                    _MID_MONTH[site.months[last] % 100 - 1] + DAYS * (0.5 - self.MONTHS) + np.arange(DAYS * self.MONTHS)
+                    MID_MONTH[site.months[last] % 100 - 1] + DAYS * (0.5 - self.MONTHS) + np.arange(DAYS * self.MONTHS)
                 )
                 self.site.append(site.site)
                 daily.append(_interpolated(monthly, past))

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from zoo import ZOO, answer
 
 from coupler_plugin.emulator import kernels
 from coupler_plugin.emulator.load import EmulatorFile, load
 
 kernels.settle()  # before the first product of matrices in this process, which networks in training make too
-
-ZOO = Path(__file__).parents[2] / "torchscript_models" / "zoo"
 
 
 @pytest.fixture(scope="session")
@@ -31,12 +30,11 @@ def emulator() -> Callable[[str], EmulatorFile]:
 
 
 @pytest.fixture(scope="session")
-def run(emulator: Callable[[str], EmulatorFile]) -> Callable[[str, torch.Tensor], torch.Tensor]:
-    """Return a function that runs an emulator of the zoo."""
+def run(emulator: Callable[[str], EmulatorFile]) -> Callable[..., torch.Tensor]:
+    """Return a function that runs an emulator of the zoo as at the beginning of a run."""
 
-    def call(name: str, inputs: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode():
-            return emulator(name).forward(inputs)
+    def call(name: str, *arguments: torch.Tensor) -> torch.Tensor:
+        return answer(emulator(name), *arguments)
 
     return call
 

@@ -6,22 +6,33 @@ from pathlib import Path
 import numpy as np
 import torch
 from climates import CLIMATES, cold_start, year
+from zoo import COLUMNS, WEATHER, ZOO, answer, machine
 
+from coupler_plugin.emulator.blocks import sample_arguments
 from coupler_plugin.emulator.load import load
 
 HERE = Path(__file__).parent
+ROWS = 16  #: a block of the plugin: its rows have the same bits wherever they stand
 
 
 def main() -> None:
-    """Write one window of each climate and its answer; the last climate is seen 40 days after a cold start."""
-    for name in ("carbon_flux", "leaf_area_index"):
-        *settled, last = CLIMATES
-        windows = [year(name, climate)[40:41] for climate in settled] + [cold_start(name, last, 180, 40)]
-        inputs = torch.cat(windows)
-        with torch.inference_mode():
-            outputs = load(HERE.parents[1] / "torchscript_models" / "zoo" / f"{name}.pt").forward(inputs)
-        (HERE / "reference").mkdir(exist_ok=True)
-        np.savez_compressed(HERE / "reference" / f"{name}.npz", inputs=inputs.numpy(), outputs=outputs.numpy())
+    """Write arguments and answers.
+
+    Of an emulator of weather one window of each climate, the last one 40 days after a cold start, and again these; of
+    the others what their training data look like.
+    """
+    (HERE / "reference").mkdir(exist_ok=True)
+    for name in COLUMNS:
+        file = load(ZOO / f"{name}.pt")
+        if name in WEATHER:
+            *settled, last = CLIMATES
+            windows = [year(name, climate)[40:41] for climate in settled] + [cold_start(name, last, 180, 40)]
+            arguments = [torch.cat(windows * 3)[:ROWS]]
+        else:
+            arguments = sample_arguments(file.manifest, ROWS)[: 1 + bool(file.manifest.static)]
+        outputs = answer(file, *arguments).numpy()
+        stored = {f"argument{i}": argument.numpy() for i, argument in enumerate(arguments)}
+        np.savez_compressed(HERE / "reference" / f"{name}.npz", outputs=outputs, machine=machine(), **stored)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,15 @@ from collections.abc import Callable
 import pytest
 import torch
 from climates import CLIMATES, cold_start, inputs_of, weather, year
+from zoo import COLUMNS, WEATHER, first_state
 
+from coupler_plugin.emulator.blocks import sample_arguments
 from coupler_plugin.emulator.load import EmulatorFile
 
-NAMES = ["carbon_flux", "leaf_area_index"]
 GPP, RECO, NEE = range(3)
 
 Get = Callable[[str], EmulatorFile]
-Run = Callable[[str, torch.Tensor], torch.Tensor]
+Run = Callable[..., torch.Tensor]
 
 
 def ranges(emulator: Get, name: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -36,7 +37,7 @@ def extreme_inputs(emulator: Get, name: str) -> torch.Tensor:
     return torch.cat(windows)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WEATHER)
 def test_answers_stay_bounded_whatever_comes_in(name: str, run: Run, emulator: Get) -> None:
     answers = run(name, extreme_inputs(emulator, name))
     low, high = ranges(emulator, name)
@@ -91,7 +92,7 @@ def test_no_photosynthesis_in_polar_night(run: Run) -> None:
     assert (run("carbon_flux", windows)[is_dark, GPP] == 0).all()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WEATHER)
 def test_constant_desert_weather_keeps_a_desert(name: str, run: Run) -> None:
     noon = inputs_of(name, {key: values[180:181] for key, values in weather(CLIMATES["desert"], days=360).items()})
     noon[:, 3 if name == "carbon_flux" else 4] = 0.0
@@ -110,7 +111,7 @@ def test_cold_start_gives_answers_of_the_right_size_from_the_first_day(climate: 
         assert 0.0 <= reco <= 8.0
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WEATHER)
 def test_cold_start_is_forgotten_after_a_year(name: str, run: Run) -> None:
     january_only = cold_start(name, "temperate", 0, 1)
     year_later = torch.cat([january_only[0, 359:], inputs_of(name, weather(CLIMATES["temperate"], 1, days=360))])[1:]
@@ -118,9 +119,71 @@ def test_cold_start_is_forgotten_after_a_year(name: str, run: Run) -> None:
     assert torch.equal(run(name, year_later[None]), run(name, other_past[None]))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WEATHER)
 def test_days_follow_each_other_without_jumps_while_the_window_fills(name: str, run: Run) -> None:
     windows = torch.cat([cold_start(name, "rainforest", 0, known) for known in range(20, 360, 10)])
     longer = torch.cat([cold_start(name, "rainforest", 0, known + 1) for known in range(20, 360, 10)])
     steps = (run(name, longer) - run(name, windows)).abs()
     assert steps[:, 0].max() < (3.5 if name == "carbon_flux" else 0.3)
+
+
+# ---- running on its own -------------------------------------------------------------------------------------------
+
+
+def test_ten_years_of_steps_stay_bounded_and_settle(emulator: Get) -> None:
+    """The state of carbon_flux is carried along: its codes change once a year, and years of one weather are alike."""
+    file = emulator("carbon_flux")
+    low, high = ranges(emulator, "carbon_flux")
+    years = [inputs_of("carbon_flux", weather(CLIMATES[name], days=360)) for name in ("temperate", "desert", "tundra")]
+    one_year = torch.stack(years)
+    series = torch.cat([one_year[:, :1].expand(-1, 359, -1), *[one_year] * 11], dim=1)
+    (state,) = first_state(file.manifest, len(years))
+    every_answer, every_code = [], []
+    with torch.inference_mode():
+        for day in range(11 * 360):
+            answer, state = file.forward(series[:, day : day + 360], state)
+            every_answer.append(answer)
+            every_code.append(state[:, 1:])
+    answers, codes = torch.stack(every_answer), torch.stack(every_code)
+    assert torch.isfinite(answers).all()
+    assert ((answers >= low) & (answers <= high)).all()
+    changes = (codes[1:] != codes[:-1]).flatten(1).any(dim=1).nonzero()[:, 0] + 1
+    assert set(range(30, 360, 30)) <= set(changes.tolist()) <= {*range(0, 360, 30), *range(360, 11 * 360, 360)}
+    assert torch.equal(answers[3 * 360 : 4 * 360], answers[10 * 360 : 11 * 360]), "nothing accumulates"
+
+
+@pytest.mark.parametrize("name", sorted(set(COLUMNS) - set(WEATHER) - {"land_state"}))
+def test_emulators_without_memory_answer_alike_for_ten_years(name: str, emulator: Get, run: Run) -> None:
+    manifest = emulator(name).manifest
+    assert not manifest.state
+    assert manifest.window is None
+    arguments = sample_arguments(manifest, 64)
+    low, high = ranges(emulator, name)
+    first = run(name, *arguments)
+    assert ((first >= low) & (first <= high)).all()
+    for _ in range(10):
+        assert torch.equal(run(name, *arguments), first)
+
+
+def test_biomass_stays_bounded_whatever_comes_in(emulator: Get, run: Run) -> None:
+    low, high = ranges(emulator, "biomass_plots")
+    for value in (0.0, 1e6, -1e6, 1e30, -1e30):
+        answers = run("biomass_plots", torch.full((4, 2), value), torch.full((4, 13), value))
+        assert torch.isfinite(answers).all()
+        assert ((answers >= low) & (answers <= high)).all()
+
+
+def test_land_stays_bounded_on_its_own_for_ten_years(emulator: Get, run: Run) -> None:
+    """Forcing is that of the training data in any order; the states are the emulator's own."""
+    manifest = emulator("land_state").manifest
+    (inputs,) = sample_arguments(manifest, 64)
+    n_states = sum(entry.aggregate == "last" for entry in manifest.inputs)
+    forcing, states = inputs[:, :-n_states], inputs[:, -n_states:]
+    low, high = ranges(emulator, "land_state")
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3600):
+        order = torch.randperm(64, generator=generator)
+        answers = run("land_state", torch.cat([forcing[order], states], dim=1))
+        states = answers[:, :n_states]
+        assert ((answers >= low) & (answers <= high)).all()
+    assert torch.equal(answers[:, n_states], answers[:, 0] + answers[:, 1])

@@ -145,7 +145,7 @@ def test_three_forms_are_written_and_agree(tmp_path: Path) -> None:
     export(network, bucket_manifest(), path)
     arguments = [torch.rand(7, n, generator=torch.Generator().manual_seed(n)) for n in (2, 1, 1)]
     again = Bucket()
-    again.load_state_dict(torch.load(tmp_path / "bucket.weights.pt", weights_only=True))
+    again.load_state_dict(torch.load(tmp_path / "bucket.pth", weights_only=True))
     graph = torch.export.load(tmp_path / "bucket.pt2").module()
     with torch.no_grad():
         expected = network(*arguments)

@@ -27,6 +27,7 @@ class TowerSequences:
 
     def __init__(self, towers: Iterable[Tower], water_supply: WaterSupply) -> None:
         self._towers = list(towers)
+        self.site: list[str] = []  #: of each sequence of the last draw
         self._supply = [supply_of_days(tower.forcing, water_supply) for tower in self._towers]
         records = np.array([max((tower.quality > GOOD).sum(), 60) for tower in self._towers])
         self._weights = np.sqrt(records.mean() / records)
@@ -42,6 +43,7 @@ class TowerSequences:
         fluxes : array, shape (n, SCORED, 3)
         weights : array, shape (n, SCORED)
         """
+        self.site = []
         parts: list[list[Array]] = [[], [], [], []]
         for tower, supply, weight in zip(self._towers, self._supply, self._weights, strict=True):
             gpp, reco, nee = tower.fluxes.T
@@ -49,6 +51,7 @@ class TowerSequences:
             quality = np.where(is_usable, tower.quality, 0.0)
             for end in range(LENGTH + first_day, len(tower.days) + 1, SCORED):
                 scored = slice(end - SCORED, end)
+                self.site.append(tower.site)
                 values = (
                     tower.forcing[end - LENGTH : end],
                     supply[scored],

@@ -15,11 +15,13 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from torch import Tensor, nn
 
 from coupler_plugin.emulator.manifest import Manifest
-from torchscript_models import baselines, data
+from torchscript_models import baselines, data, metrics
+from torchscript_models.cold_start import draw_known_months, forget_the_past
 from torchscript_models.export import input_entry, training_facts
 from torchscript_models.fitting import Settings
 from torchscript_models.leaf_area_index.network import BINS, DAYS, N_TREES, TREE_DEPTH, LeafAreaIndex, features
-from torchscript_models.leaf_area_index.samples import MonthlySamples, draw_known_months, forget_the_past
+from torchscript_models.leaf_area_index.samples import MonthlySamples
+from torchscript_models.recipe import EMULATOR
 from torchscript_models.site_recipe import SiteRecipe
 from torchscript_models.watch import Watch
 from torchscript_models.weather import BorrowedWeather, daily_means
@@ -27,6 +29,8 @@ from torchscript_models.weather import BorrowedWeather, daily_means
 BATCH: Final = 128
 #: standard deviation of an offset that each training sample's scaled inputs get: a cell is not its tower
 OFFSET: Final = 0.3
+#: years of a calendar month at a site from which its anomalies are scored
+FEWEST_YEARS: Final = 3
 FULL, COLD_START = "held_out_sites", "held_out_sites_one_known_month"
 
 
@@ -138,7 +142,9 @@ class LeafAreaIndexRecipe(SiteRecipe):
         with torch.inference_mode():
             return network.from_months(torch.tensor(months), torch.tensor(DAYS * known)).numpy()
 
-    def baselines(self, view: str, train: Sequence[str], sites: Sequence[str]) -> dict[str, np.ndarray]:
+    def baselines(
+        self, network: nn.Module, view: str, train: Sequence[str], sites: Sequence[str]
+    ) -> dict[str, np.ndarray]:
         """Return mean seasonal cycles and gradient-boosted trees, both with and without the vegetation class."""
         known, asked = self.observed(view, train), self.observed(view, sites)
         cycles = {
@@ -166,6 +172,20 @@ class LeafAreaIndexRecipe(SiteRecipe):
         extremes = [months[:, :, 0].min(axis=1), months[:, :, 1].max(axis=1)]
         season = baselines.season_features(samples.month, self.places["lat"].loc[samples.site].to_numpy())
         return np.column_stack([igbp, *lags, *means, *extremes, season])
+
+    def scores(self, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
+        """Return the scores, with the R2 of anomalies: what is left when each site's own mean cycle is taken off."""
+        scores = super().scores(tables)
+        for view, table in tables.items():
+            cycles = table.groupby(["site", "season"])
+            own = scores[view]["lai"]
+            has_years = cycles["lai"].transform("size") >= FEWEST_YEARS
+            observed = (table["lai"] - cycles["lai"].transform("mean"))[has_years]
+            for method, values in {EMULATOR: own, **own["baselines"]}.items():
+                answers = table[f"lai:{method}"]
+                anomalies = (answers - cycles[answers.name].transform("mean"))[has_years]
+                values["r2_anomalies"] = round(metrics.score(observed, anomalies)["r2"], 3)
+        return scores
 
     # ---- manifest --------------------------------------------------------------------------------------------
 

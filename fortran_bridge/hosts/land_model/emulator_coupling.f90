@@ -66,7 +66,12 @@ contains
 
       call self%coupler%bind('evspsbl', land%evspsbl, units='kg m-2 s-1')
       call self%coupler%bind('mrso', land%mrso, units='kg m-2')
+      call self%coupler%bind('mrsos', land%soil_water_top, units='kg m-2')
+      call self%coupler%bind('mrsod', land%soil_water_root, units='kg m-2')
+      call self%coupler%bind('tsls', land%soil_temperature_top, units='K')
+      call self%coupler%bind('tsld', land%soil_temperature_deep, units='K')
       call self%coupler%bind('snw', land%snw, units='kg m-2')
+      call self%coupler%bind('mrro', land%mrro, units='kg m-2 s-1')
       call self%coupler%bind('hfls', land%hfls, units='W m-2')
       call self%coupler%bind('hfss', land%hfss, units='W m-2')
    end subroutine start

@@ -86,7 +86,7 @@ contains
       !! One step: the atmosphere, the land, then the emulators, which see the hour that has just passed.
       clock = seconds_now()
       call weather%give_hour(hour, air)
-      call step_land(air, owned%ice, land)
+      call step_land(air, owned%ice, chosen%emulated_from > 0 .and. day >= chosen%emulated_from, land)
       call budget%add(air, land)
       if (day > chosen%days - chosen%result_days) call means%add()
       timings%land = timings%land + (seconds_now() - clock)

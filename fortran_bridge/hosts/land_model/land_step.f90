@@ -19,10 +19,12 @@ module land_step
 
 contains
 
-   subroutine step_land(air, ice, land)
-      !! Advance all cells of this rank by one step. Cells do not see each other.
+   subroutine step_land(air, ice, emulated, land)
+      !! Advance the cells of this rank by one step. Cells do not see each other.
       type(atmosphere_t), intent(in) :: air
       logical, intent(in) :: ice(:)
+      logical, intent(in) :: emulated
+         !! Whether an emulator steps the cells without ice.
       type(land_t), intent(inout) :: land
       type(surface_t) :: surface
       type(exchange_t) :: exchange
@@ -30,6 +32,7 @@ contains
       integer :: cell
 
       do cell = 1, size(ice)
+         if (emulated .and. .not. ice(cell)) cycle
          call catch_precipitation(air, land, cell, throughfall)
          call describe_surface(air, ice(cell), land, cell, surface, share_top)
          call balance_surface(surface, exchange)

@@ -18,6 +18,8 @@ module settings
          !! YAML file that names the emulators.
       logical :: coupled = .false.
          !! Whether emulators are called. The model then still gives lai where no emulator does.
+      integer :: emulated_from = 0
+         !! Day from which an emulator steps the land in place of this model's physics, except on ice; 0: never.
       integer :: start_year = 2001
       integer :: days = 2*days_per_year
          !! Length of the run [d]; the one year of forcing is repeated.
@@ -37,11 +39,13 @@ contains
       type(settings_t) :: read_from_file
       character(len=path_length) :: forcing, output, summary, coupling, message
       logical :: coupled
-      integer :: start_year, days, result_days, progress_days, unit, status
-      namelist /land_model/ forcing, output, summary, coupling, coupled, start_year, days, result_days, progress_days
+      integer :: emulated_from, start_year, days, result_days, progress_days, unit, status
+      namelist /land_model/ forcing, output, summary, coupling, coupled, emulated_from, start_year, days, result_days, &
+         progress_days
 
       associate (default => read_from_file)
          coupled = default%coupled
+         emulated_from = default%emulated_from
          start_year = default%start_year
          days = default%days
          result_days = default%result_days
@@ -59,12 +63,14 @@ contains
       if (status /= 0) call stop_all('the group land_model of '//path//' cannot be read: '//trim(message)//'.')
       close (unit)
       if (days < 1) call stop_all('days in '//path//' must be at least 1.')
+      if (emulated_from > 0 .and. .not. coupled) call stop_all('emulated_from in '//path//' needs coupled = .true.')
 
       read_from_file%forcing = trim(forcing)
       read_from_file%output = trim(output)
       read_from_file%summary = trim(summary)
       read_from_file%coupling = trim(coupling)
       read_from_file%coupled = coupled
+      read_from_file%emulated_from = emulated_from
       read_from_file%start_year = start_year
       read_from_file%days = days
       read_from_file%result_days = max(1, min(result_days, days))
