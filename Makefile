@@ -13,7 +13,7 @@ export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
 export OMPI_MCA_rmaps_base_oversubscribe := 1
 export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
 
-.PHONY: help setup demo test reproducibility fuzz soak lint bench readme zoo clean
+.PHONY: help setup demo test reproducibility fuzz soak sanitize lint bench readme zoo clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 16
@@ -36,6 +36,14 @@ fuzz: setup ## use 10,000 damaged files of all kinds: an error or a correct run
 
 soak: setup ## take 100,000 steps with guards, history and restarts: memory and descriptors
 	PYTHONPATH=tests $(python) -m soak.long_run
+
+sanitize: setup ## run the tests of the bridge with a library that watches addresses and undefined behaviour
+	.venv/bin/cmake -S . -B build/sanitize -DCOUPLER_PLUGIN_SANITIZE=ON -DPython_EXECUTABLE=$(CURDIR)/$(python) >/dev/null
+	.venv/bin/cmake --build build/sanitize >/dev/null
+	.venv/bin/cmake --install build/sanitize --prefix $(CURDIR)/build/sanitize/prefix >/dev/null
+	COUPLER_PLUGIN_SANITIZED=$(CURDIR)/build/sanitize/prefix UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	ASAN_OPTIONS=detect_leaks=0 $(python) -m pytest tests/bridge --ignore tests/bridge/test_install.py \
+	-k 'not a_python_that_runs_already'  # it is not started with the library that watches
 
 lint: setup ## check style and types, and compile without a warning
 	$(python) -m ruff check

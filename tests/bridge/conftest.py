@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from small_hosts import Hosts
 
 from coupler_plugin.cli.prefix import native_prefix
 
+SANITIZED = os.environ.get("COUPLER_PLUGIN_SANITIZED")
+
 
 @pytest.fixture(scope="session")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Hosts:
@@ -22,6 +25,8 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Hosts:
     for compiler in ("gfortran", "gcc"):
         if shutil.which(compiler) is None:
             pytest.skip(f"{compiler} is not installed")
+    if SANITIZED:  # `make sanitize`: a library and hosts that watch themselves
+        return Hosts(tmp_path_factory.mktemp("hosts"), Path(SANITIZED), ("-g", "-fsanitize=address"))
     return Hosts(tmp_path_factory.mktemp("hosts"), native_prefix())
 
 

@@ -7,7 +7,9 @@ A host prints lines `name=value`. Many tests look at one run, because what costs
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +20,7 @@ HERE = Path(__file__).parent
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-error=uninitialized", "-Wno-error=maybe-uninitialized"]
 LANGUAGE = {".f90": ["-std=f2018"], ".c": ["-std=c11", "-Wpedantic"]}
 COMPILER = {(".f90", False): "gfortran", (".f90", True): "mpif90", (".c", False): "gcc", (".c", True): "mpicc"}
+SANITIZER = re.compile(r"^.*(AddressSanitizer|LeakSanitizer|runtime error:).*$", re.MULTILINE)
 
 
 @dataclass
@@ -47,10 +50,13 @@ class Hosts:
         Where programs and modules go.
     prefix : Path
         Where the library is installed.
+    flags : sequence of str
+        Flags of all compilations.
     """
 
-    def __init__(self, folder: Path, prefix: Path) -> None:
+    def __init__(self, folder: Path, prefix: Path, flags: Sequence[str] = ()) -> None:
         self.folder = folder
+        self._flags = flags
         self.prefix = prefix
         self._programs: dict[tuple[str, ...], Path] = {}
 
@@ -74,7 +80,16 @@ class Hosts:
                     ["coupler_plugin_fortran", "coupler_plugin"],
                 )
             compiler = COMPILER[source.suffix, mpi]
-            command = [compiler, *WARNINGS, *LANGUAGE[source.suffix], *flags, *map(str, sources), "-o", str(program)]
+            command = [
+                compiler,
+                *WARNINGS,
+                *LANGUAGE[source.suffix],
+                *self._flags,
+                *flags,
+                *map(str, sources),
+                "-o",
+                str(program),
+            ]
             execute([*command, *self.link(*libraries)], cwd=work)
             self._programs[key] = program
         return self._programs[key]
@@ -105,6 +120,7 @@ def execute(
     done = subprocess.run(
         command, cwd=cwd, env={**clean, **root, **environment}, capture_output=True, text=True, timeout=300, check=False
     )
+    assert not SANITIZER.search(done.stderr), done.stderr
     if check and done.returncode != 0:
         pytest.fail(f"{' '.join(command)}\nended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
     return done
