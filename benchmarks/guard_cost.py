@@ -57,7 +57,7 @@ class NoGuard:
         self._outputs = outputs.reshape(-1)
         self._zeros = np.zeros_like(self._outputs)
 
-    def before(self, begin: int, end: int) -> None:
+    def before(self, begin: int, end: int, outside: int) -> None:
         """Do nothing."""
 
     def after(self, begin: int, end: int) -> None:
@@ -101,10 +101,10 @@ class Timed:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._guard, name)
 
-    def before(self, begin: int, end: int) -> None:
+    def before(self, begin: int, end: int, outside: int) -> None:
         """Look at the inputs."""
         since = thread_time()
-        self._guard.before(begin, end)
+        self._guard.before(begin, end, outside)
         self.seconds += thread_time() - since
 
     def after(self, begin: int, end: int) -> None:

@@ -22,7 +22,7 @@ ROWS, COLUMNS = 18, 36  # a global grid of 10 degrees, whose number of cells fil
 CELLS = ROWS * COLUMNS
 STEPS = 24  # hourly
 CUTS = (12, 17)  # where windows of 2, 3 and 6 hours end, and inside of them
-OUTPUTS = ("lai", "gpp", "reco", "nee", "snw", "mrso")
+OUTPUTS = ("lai", "gpp", "reco", "nee", "snw", "mrso", "tsl", "tasmax")
 
 
 @dataclass(frozen=True)

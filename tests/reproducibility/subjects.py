@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from small_emulators import CarbonLstm, Gru, Mlp, field, write
+from small_emulators import CarbonLstm, Gru, Mlp, field, write, write_tiled
 
 BLOCK = 128
 TAS = field("tas", "degC", statistics={"mean": 5, "std": 9, "min": -10, "max": 20})
@@ -65,6 +65,18 @@ def own_grid(folder: Path) -> Sections:
     }
 
 
+def tile(folder: Path) -> Sections:
+    """Two networks that see tiles of a grid, with a window and a state; one answers on a grid twice as fine."""
+    models = [write_tiled(folder / "tile.pt", field("tsl", "K"))]
+    models.append(write_tiled(folder / "finer.pt", field("tasmax", "K"), 2, blend="core"))
+    about = {"grid": {"latlon": 9.0}, "block": 512, "every": "3h", "guard": {"range": "off"}}
+    return {
+        "emulators": [{"model": model.name, **about} for model in models],
+        "regrid": {"host_grid": {"latlon": 10.0}, "edges": "latitude"},
+        "constants": {"orog": "300 m"},
+    }
+
+
 @dataclass(frozen=True)
 class Subject:
     """A coupling: what writes its emulators into a folder and gives the sections of its file, and what it computes."""
@@ -80,4 +92,5 @@ SUBJECTS = {
     "window": Subject(window, ("gpp", "reco", "nee")),
     "chain": Subject(chain, ("lai", "snw")),
     "own grid": Subject(own_grid, ("snw",)),
+    "tile": Subject(tile, ("tsl", "tasmax")),
 }

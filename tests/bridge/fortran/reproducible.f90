@@ -6,7 +6,8 @@ program reproducible
    use coupler_plugin, only: coupler_t
    use testing, only: argument
    implicit none
-   character(len=4), parameter :: outputs(6) = [character(len=4) :: 'lai', 'gpp', 'reco', 'nee', 'snw', 'mrso']
+   character(len=6), parameter :: outputs(8) = &
+      [character(len=6) :: 'lai', 'gpp', 'reco', 'nee', 'snw', 'mrso', 'tsl', 'tasmax']
    integer :: rows, columns, steps, istep, i, unit
    integer, allocatable :: id(:)
    real(real64), allocatable, target :: tas(:), rsds(:), hurs(:), wind(:), answers(:, :)
