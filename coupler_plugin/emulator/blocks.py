@@ -107,13 +107,10 @@ class Blocks:
 
     def run(self) -> None:
         """Compute the outputs of all columns from their inputs, and advance their state."""
-        if torch.is_inference_mode_enabled():
-            self._run()
+        if not torch.is_inference_mode_enabled():
+            with torch.inference_mode():  # with gradients in view, torch's LSTM takes three times as long
+                self.run()
             return
-        with torch.inference_mode():  # with gradients in view, torch's LSTM takes three times as long
-            self._run()
-
-    def _run(self) -> None:
         if self._window is not None:
             self._window.push()
         for index, arguments in enumerate(self._arguments):

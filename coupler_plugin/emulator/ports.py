@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -193,6 +194,8 @@ class Exports:
     ----------
     held : list of Export
         Those that go to memory of the plugin.
+    run : callable
+        Hands all answers on.
     """
 
     def __init__(
@@ -221,10 +224,7 @@ class Exports:
         shape = answers.shape
         self._plan = ffi.new("packing_exports *", (outputs, len(written), memory, answers.dtype == np.float64, *shape))
         self._kept = [*kept, memory]
-
-    def run(self) -> None:
-        """Hand all answers on."""
-        lib.packing_export(self._plan)
+        self.run: Callable[[], None] = partial(lib.packing_export, self._plan)
 
     def run_mixed(self, verdict: Verdict) -> None:
         """Hand answers on where the host does not keep its own values, blended with them where that is asked for."""

@@ -6,6 +6,8 @@ It is one native pass that allocates nothing, and a step in which nothing is wro
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -37,6 +39,8 @@ class Band:
     ----------
     struct : cdata
         The band as native/packing.h has it.
+    count : callable
+        Returns how many numbers lie outside; a NaN lies nowhere inside.
     """
 
     def __init__(self, array: NDArray[Any], low: Limits, high: Limits) -> None:
@@ -52,11 +56,7 @@ class Band:
         self.struct = ffi.new(
             "packing_band *", (values, array.size, array.dtype == np.float64, low_run, high_run, length)
         )
-
-    def count(self) -> int:
-        """Return how many numbers lie outside; a NaN lies nowhere inside."""
-        outside: int = lib.packing_outside(self.struct)
-        return outside
+        self.count: Callable[[], int] = partial(lib.packing_outside, self.struct)
 
     def outside(self) -> Outside | None:
         """Return what lies outside, in the order of rows, or None."""
