@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -21,6 +22,7 @@ from coupler_plugin import Status
 from coupler_plugin.cli import commands
 from coupler_plugin.driver import run
 from coupler_plugin.ensemble import run_ensemble
+from coupler_plugin.ensemble.group import Group
 from tests.driver.conftest import LAT, LON, forcing
 from tests.ensemble import program
 from tests.ensemble.conftest import opened, save_frozen, write_ensemble, write_run, xarray
@@ -383,3 +385,25 @@ def test_command_draws_a_picture_of_each_field(tmp_path: Path) -> None:
         assert picture.stat().st_size > 20_000
     again = CliRunner().invoke(commands, ["ensemble", str(path)])
     assert "complete already" in again.output
+
+
+def test_interrupt_finishes_the_step_and_the_ensemble_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path, "carbon")
+    path = write_ensemble(tmp_path, members=2, perturb=NOISE)
+    step = Group.step
+
+    def interrupted(group: Group, number: int) -> None:
+        step(group, number)
+        if number == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Group, "step", interrupted)
+        done = CliRunner().invoke(commands, ["ensemble", str(path)])
+    assert done.exit_code == 130
+    assert opened(tmp_path / "statistics.nc").sizes["time"] == 2
+    assert not (tmp_path / "members.nc").exists()
+    assert not run_ensemble(path).was_complete
+    assert opened(tmp_path / "members.nc").sizes["time"] == 5
