@@ -156,8 +156,9 @@ class GridEmulator(ColumnEmulator):
     def run(self, begin: int, end: int, timers: Timers) -> None:
         """Compute the answers for the window from `begin` to `end` and export them; a collective call."""
         assert self._blocks is not None
-        began = perf_counter()
+        arrived = perf_counter()
         self.own.fetch(begin, end)
+        began = perf_counter()
         if self._switch is not None and self._rests(self._switch, begin, end):
             return
         outside = self._imports.run(begin, end)
@@ -168,11 +169,15 @@ class GridEmulator(ColumnEmulator):
         inferred = perf_counter()
         self._together(partial(self.guard.after, begin, end))
         guarded = perf_counter()
-        self._export()
+        self._deliver()
+        delivered = perf_counter()
+        self._hand_on()
         for comparing in self.comparing:
             comparing.run(begin, end, self.own.kept)
         self.calls += 1
         self._account(timers, began, imported, admitted, inferred, guarded)
+        timers.seconds["regrid"] += began - arrived + delivered - guarded
+        timers.seconds["exchange"] -= delivered - guarded
 
     def on_grid(self) -> dict[str, Any]:
         """Return what the report says about its grid; a collective call."""
@@ -208,9 +213,12 @@ class GridEmulator(ColumnEmulator):
         self._restore_held(memory)
 
     def _export(self) -> None:
+        self._deliver()
+        self._hand_on()
+
+    def _deliver(self) -> None:
         weight = self.guard.weight if self.plan.unseen == "blend" else None
         self.own.deliver(self.guard.answers, self.guard.tally.flags, weight)
-        self._hand_on()
 
     def _hand_on(self) -> None:
         if self.own.is_mixed:
