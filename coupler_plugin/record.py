@@ -22,6 +22,7 @@ from coupler_plugin.clock import Clock
 from coupler_plugin.config import Constant, RecordSection
 from coupler_plugin.derived import DERIVED
 from coupler_plugin.emulator.column import ColumnEmulator
+from coupler_plugin.emulator.gridded import GridEmulator
 from coupler_plugin.emulator.ports import Reader
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.exchange import Exchange, Window
@@ -109,7 +110,8 @@ class Recorder:
         for emulator in emulators:
             own = {self._fields[output.name].name for output in emulator.outputs}
             entries = [("input", e.name, e.aggregate) for e in emulator.manifest.inputs]
-            entries += [("static", e.name, "last") for e in emulator.manifest.static]
+            in_file = emulator.from_file if isinstance(emulator, GridEmulator) else {}
+            entries += [("static", e.name, "last") for e in emulator.manifest.static if e.name not in in_file]
             for role, alias, aggregate in entries:
                 name = self._fields[alias].name
                 if (name in listed or not listed) and name not in _COORDINATE_FIELDS:
@@ -333,6 +335,7 @@ def _describe(emulators: Sequence[ColumnEmulator]) -> str:
                 "sha256": emulator.file.sha256,
                 "every": emulator.every,
                 "block": emulator.block,
+                **emulator.section.model_dump(mode="json", exclude_none=True, include={"grid", "static"}),
                 "guard": emulator.section.guard.model_dump(mode="json", exclude_none=True, exclude_defaults=True),
             }
             for emulator in emulators

@@ -105,7 +105,7 @@ class _Replay:
         recorded = sorted(about, key=lambda one: (one["sha256"] == file.sha256, one["name"] == file.manifest.name))
         section: dict[str, Any] = {"model": model}
         if recorded and recorded[-1]["name"] == file.manifest.name:
-            section |= {"guard": recorded[-1]["guard"], "block": recorded[-1]["block"]}
+            section |= {key: recorded[-1][key] for key in ("guard", "block", "grid", "static") if key in recorded[-1]}
         if recorded and recorded[-1]["sha256"] == file.sha256:
             section["every"] = recorded[-1]["every"]
         by_role = {name: v for name, v in cube.variables.items() if "role" in v.attrs}
@@ -116,6 +116,7 @@ class _Replay:
                 "emulators": [section],
                 "constants": {name: f"{float(cube[name])!r} {cube[name].attrs['units']}" for name in self._constants},
                 "fields": coupling.get("fields", []),
+                **({"regrid": coupling["regrid"]} if "regrid" in coupling else {}),
             }
         )
         bounds = np.rint(np.asarray(cube["time_bounds"].values) * _DAY).astype(np.int64)

@@ -21,6 +21,7 @@ from coupler_plugin.config import Config, Keys, parse_constant
 from coupler_plugin.coupler import Coupler
 from coupler_plugin.driver.run import Run
 from coupler_plugin.emulator.column import ColumnEmulator
+from coupler_plugin.emulator.gridded import GridEmulator
 from coupler_plugin.emulator.load import load
 from coupler_plugin.ensemble.members import Member
 from coupler_plugin.ensemble.perturb import Noise, Shift, make_noise, make_shift
@@ -243,6 +244,12 @@ def check_fields(ensemble: EnsembleFile, ready: Run) -> None:
         if name not in names:
             with ensemble.blaming(*keys):
                 raise CouplerError(Status.CONFIG, f"the run has no emulator '{name}'; it has {_list(names)}.")
+    for index, name in enumerate(ensemble.dropout):
+        if any(isinstance(emulator, GridEmulator) and emulator.name == name for emulator in emulators):
+            with ensemble.blaming("dropout", index):
+                raise CouplerError(
+                    Status.CONFIG, f"'{name}' runs on a grid of its own, where dropout is not drawn for members."
+                )
     for index, perturb in enumerate(ensemble.perturb):
         if perturb.time and parse_interval(perturb.time).micro < ready.coupler.clock.dt:
             with ensemble.blaming("perturb", index, "time"):

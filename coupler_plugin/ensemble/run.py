@@ -24,6 +24,7 @@ from coupler_plugin.config import Config, HistorySection, load_config
 from coupler_plugin.driver.interrupt import Interrupt
 from coupler_plugin.driver.progress import ProgressLine
 from coupler_plugin.driver.run import Run, prepare_config
+from coupler_plugin.emulator.gridded import GridEmulator
 from coupler_plugin.ensemble.figures import check_drawable, draw
 from coupler_plugin.ensemble.group import Group, Plan, check_fields, grain_of
 from coupler_plugin.ensemble.members import Member, check_unique, list_members
@@ -190,8 +191,13 @@ class _Ensemble:
         return Result(self._members, self._status, kept=len(kept), scores=self._output.scores)
 
     def _parts(self, members: Sequence[Member]) -> list[list[Member]]:
-        """Return the members that can step together: those of the same models, and each one with dropout alone."""
-        if self._plan.ensemble.dropout:
+        """Return the members that can step together: those of the same models.
+
+        A member is alone where dropout is drawn for it, and where an emulator has a grid of its own, on which the cells
+        of several members would lie on each other.
+        """
+        gridded = any(isinstance(emulator, GridEmulator) for emulator in self._ready.coupler.emulators)
+        if self._plan.ensemble.dropout or gridded:
             return [[member] for member in members]
         parts: dict[tuple[tuple[str, Path], ...], list[Member]] = {}
         for member in members:

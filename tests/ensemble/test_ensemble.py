@@ -21,6 +21,7 @@ from refusal import refused
 from coupler_plugin import Status
 from coupler_plugin.cli import commands
 from coupler_plugin.driver import run
+from coupler_plugin.driver.replay import replay
 from coupler_plugin.ensemble import run_ensemble
 from coupler_plugin.ensemble.group import Group
 from tests.driver.conftest import LAT, LON, forcing
@@ -69,6 +70,25 @@ def test_member_that_nothing_changes_has_the_bits_of_a_run(tmp_path: Path) -> No
     assert np.array_equal(members.nee[:, 0].astype(np.float32), history.nee)
     np.testing.assert_allclose(members.tas[:, 1] - members.tas[:, 0], 1.5, rtol=1e-12)
     assert np.array_equal(members.realization, [1, 2])
+
+
+def test_members_of_an_emulator_on_a_grid_of_its_own_do_not_mix(tmp_path: Path) -> None:
+    history = {"file": "history.nc", "fields": ["lai", "tas"], "every": "2d"}
+    regrid = {"methods": {"tas": "nearest_s2d", "lai": "nearest_s2d"}}
+    record = {"file": "cube.nc"}
+    path = write_run(tmp_path, "anxious", history=history, regrid=regrid, record=record)
+    content = yaml.safe_load(path.read_text())
+    content["emulators"][0]["grid"] = {"latlon": 30.0}
+    path.write_text(yaml.safe_dump(content))
+    run(path)
+    parameters = {"values": [{"field": "tas", "add": [0.0, 3.0]}]}
+    run_ensemble(write_ensemble(tmp_path, ("lai", "tas"), parameters=parameters))
+    members = opened(tmp_path / "members.nc")
+    assert np.array_equal(members.lai[:, 0].astype(np.float32), opened(tmp_path / "history.nc").lai)
+    np.testing.assert_allclose(members.lai[:, 1] - members.lai[:, 0], 3.0, rtol=1e-4)
+    (difference,) = replay(tmp_path / "cube.nc", tmp_path / "anxious.pt")
+    assert difference.is_same
+    assert difference.count == 10 * 12
 
 
 def test_parameters_and_models_and_noise_are_crossed(tmp_path: Path) -> None:
