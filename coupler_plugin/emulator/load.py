@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
+import re
 import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
@@ -22,6 +24,13 @@ from coupler_plugin.parallel import broadcast, rank_of, together
 
 if TYPE_CHECKING:
     from mpi4py import MPI
+
+
+logger = logging.getLogger("coupler_plugin")
+
+_DRAWING: Final = re.compile(
+    r"aten::(rand\w*|normal_?|bernoulli_?|multinomial|poisson|uniform_|exponential_|log_normal_|cauchy_|geometric_)\b"
+)
 
 
 @dataclass(frozen=True)
@@ -109,6 +118,13 @@ def _load(path: Path, data: bytes, dropout: bool) -> EmulatorFile:
     elif hasattr(module, "training"):  # a module that was saved frozen has lost the attribute
         module = torch.jit.freeze(module)
     forward = module._c._get_method("forward")
+    if not dropout and (drawing := _DRAWING.search(str(forward.graph))):
+        logger.warning(
+            "the emulator '%s' draws random numbers (%s), which are not kept: its answers will depend on ranks and "
+            "restarts. Let it take noise as an input.",
+            path,
+            drawing[0],
+        )
     return EmulatorFile(
         path, manifest, forward, hashlib.sha256(data).hexdigest(), None if dropout else fuse(forward), dropout
     )

@@ -17,6 +17,7 @@ def main() -> int:
     """Print the table; return whether a bit differed."""
     table = Table("test", "what", *SUBJECTS, title="differing bits, against one run in one piece", title_justify="left")
     console = Console()
+    console.width = max(120, console.width)
     total = 0
     with tempfile.TemporaryDirectory() as folder:
         cases = Cases(Path(folder) / "runs")
