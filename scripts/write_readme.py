@@ -19,6 +19,15 @@ from coupler_plugin.config import Config
 from coupler_plugin.errors import Status
 
 ROOT = Path(__file__).resolve().parents[1]
+#: scores that the table shows, where there are such: key, label, format
+METRICS = [
+    ("rmse", "RMSE", ".2f"),
+    ("r2", "R2", ".2f"),
+    ("skill", "skill", ".2f"),
+    ("accuracy", "accuracy", ".4f"),
+    ("mean_iou", "mean IoU", ".3f"),
+    ("changed_accuracy", "of changed pixels", ".3f"),
+]
 MEANING = re.compile(r"^    (\w+) = (\d+)(?:  #: (.*))?$", re.MULTILINE)
 
 
@@ -88,7 +97,7 @@ def status_codes() -> str:
 
 def scores() -> str:
     """Return the table of scores, from the files that `evaluate` writes beside the emulators."""
-    rows = ["| emulator | output | model | RMSE | R2 |", "|---|---|---|---|---|"]
+    rows = ["| emulator | output | model | scores |", "|---|---|---|---|"]
     for path in sorted((ROOT / "torchscript_models" / "zoo").glob("*.json")):
         for protocol, outputs in json.loads(path.read_text())["scores"].items():
             for output, entry in outputs.items():
@@ -97,7 +106,9 @@ def scores() -> str:
                 models = {"**this emulator**": entry, **entry["baselines"]}
                 for model, score in models.items():
                     lead = f"{path.stem} ({protocol.replace('_', ' ')}) | {output}" if model.startswith("*") else " | "
-                    rows.append(f"| {lead} | {model.replace('_', ' ')} | {score['rmse']:.2f} | {score['r2']:.2f} |")
+                    known = ((label, score.get(key), form) for key, label, form in METRICS)
+                    shown = ", ".join(f"{label} {value:{form}}" for label, value, form in known if value is not None)
+                    rows.append(f"| {lead} | {model.replace('_', ' ')} | {shown} |")
     return "\n".join(rows) + "\n"
 
 

@@ -34,6 +34,7 @@ RECIPES = {
     "biomass_plots": "torchscript_models.biomass_plots.recipe:BiomassPlotsRecipe",
     "land_state": "torchscript_models.land_state.recipe:LandStateRecipe",
     "carbon_flux_penalty": "torchscript_models.carbon_flux.recipe:CarbonFluxPenaltyRecipe",
+    "biomass": "torchscript_models.biomass.recipe:BiomassRecipe",
     "downscaling": "torchscript_models.downscaling.recipe:DownscalingRecipe",
     "land_cover": "torchscript_models.land_cover.recipe:LandCoverRecipe",
 }
@@ -118,7 +119,8 @@ def train(name: str, **options: Any) -> None:
         if processes.rank():
             return None
     manifest = recipe.manifest(settings, _read_scores(chosen.zoo / f"{name}.json", settings))
-    manifest = manifest.model_copy(update={"training": manifest.training | {"footprint": footprint}})
+    if not chosen.resume:  # what was used before the stop is not known
+        manifest = manifest.model_copy(update={"training": manifest.training | {"footprint": footprint}})
     chosen.zoo.mkdir(parents=True, exist_ok=True)
     path = chosen.zoo / f"{name}.pt"
     export(network, manifest, path)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import warnings
 import zipfile
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,8 +74,6 @@ def export(network: nn.Module, manifest: manifests.Manifest, path: Path) -> None
         When the forms do not agree to a relative difference of 1e-5.
     """
     network.eval()
-    for part in network.modules():
-        part.__constants__ = []  # torch writes them in the order of a set, another one in each process
     scripted = torch.jit.script(network)
     rows, other_rows = (3, 2) if manifest.tile else (64, 48)
     arguments = tuple(sample_arguments(manifest, rows))
@@ -148,5 +147,16 @@ def _write(module: torch.jit.ScriptModule, manifest: manifests.Manifest, path: P
         records = [(info.filename, archive.read(info)) for info in archive.infolist()]
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, content in records:
+            if name.endswith(".py"):
+                content = _constants_in_order(content)
             if not name.endswith((".debug_pkl", "/.data/serialization_id")):
                 archive.writestr(zipfile.ZipInfo(name), content)
+
+
+def _constants_in_order(code: bytes) -> bytes:
+    """Return TorchScript code with its lists of constants sorted: torch writes them in an order of each process."""
+    lines: list[bytes] = []
+    for is_constant, group in groupby(code.splitlines(keepends=True), key=lambda line: b" : Final[" in line):
+        run = list(group)
+        lines += sorted(run) if is_constant else run
+    return b"".join(lines)

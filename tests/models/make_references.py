@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from climates import CLIMATES, cold_start, year
+from small_tiles import TILES
 from zoo import COLUMNS, WEATHER, ZOO, answer, machine
 
 from coupler_plugin.emulator.blocks import sample_arguments
@@ -19,7 +20,7 @@ def main() -> None:
     """Write arguments and answers.
 
     Of an emulator of weather one window of each climate, the last one 40 days after a cold start, and again these; of
-    the others what their training data look like.
+    other columns what their training data look like; of grid emulators a small tile.
     """
     (HERE / "reference").mkdir(exist_ok=True)
     for name in COLUMNS:
@@ -33,6 +34,11 @@ def main() -> None:
         outputs = answer(file, *arguments).numpy()
         stored = {f"argument{i}": argument.numpy() for i, argument in enumerate(arguments)}
         np.savez_compressed(HERE / "reference" / f"{name}.npz", outputs=outputs, machine=machine(), **stored)
+    for name, tile in TILES.items():
+        with torch.inference_mode():
+            found = load(ZOO / f"{name}.pt").forward(*tile())
+        outputs = (found[0] if isinstance(found, tuple) else found).numpy()
+        np.savez_compressed(HERE / "reference" / f"{name}.npz", outputs=outputs, machine=machine())
 
 
 if __name__ == "__main__":

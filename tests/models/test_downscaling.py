@@ -147,7 +147,7 @@ def test_physical_units_and_packed_static_fields() -> None:
     torch.testing.assert_close(network.to_fine(packed), static)
     interpolated = nn.functional.interpolate(coarse, scale_factor=4.0, mode="bilinear")
     torch.testing.assert_close(network(coarse, packed), interpolated)
-    network.departure = 1.0
+    network.departure.fill_(1.0)
     assert not torch.equal(network(coarse, packed), interpolated)
 
 

@@ -13,8 +13,10 @@ import torch
 pytest.importorskip("PIL", reason="training needs the libraries of the extra 'train'")
 xr = pytest.importorskip("xarray")
 
+from coupler_plugin.emulator.load import load  # noqa: E402
 from torchscript_models.cubes import block_sums, check_apart, widened  # noqa: E402
 from torchscript_models.data import DataError  # noqa: E402
+from torchscript_models.export import export  # noqa: E402
 from torchscript_models.land_cover import training  # noqa: E402
 from torchscript_models.land_cover.classes import CELL, CLASSES, N_CLASSES, N_LAND, SEA  # noqa: E402
 from torchscript_models.land_cover.judgement import judge, run_free  # noqa: E402
@@ -24,7 +26,8 @@ from torchscript_models.land_cover.maps import (  # noqa: E402
     prepare,
     read_cube,
 )
-from torchscript_models.land_cover.network import HALO, LandCover  # noqa: E402
+from torchscript_models.land_cover.network import HALO, STATE_HALO, LandCover  # noqa: E402
+from torchscript_models.land_cover.recipe import LandCoverRecipe  # noqa: E402
 from torchscript_models.land_cover.samples import (  # noqa: E402
     BLOCK,
     PATCH,
@@ -67,7 +70,7 @@ def random_step(size: int = 96, seed: int = 0) -> tuple[torch.Tensor, torch.Tens
     codes = torch.tensor(CODES[1:].astype(np.float32))[torch.randint(0, N_LAND, (1, size, size), generator=generator)]
     codes[:, :, : size // 4] = 255.0
     landform = torch.randint(0, 18, (1, size, size), generator=generator).to(torch.float32)
-    return inputs, torch.stack([codes, landform], dim=1), torch.zeros(1, N_CLASSES + 1, size, size)
+    return inputs, torch.stack([codes, landform], dim=1), torch.zeros(1, N_CLASSES + 1 + N_LAND, size, size)
 
 
 @pytest.fixture(scope="module")
@@ -192,15 +195,16 @@ def test_classes_fill_the_cell_and_the_sea_stays(network: LandCover) -> None:
         torch.testing.assert_close(probability.sum(dim=1), torch.ones_like(is_sea, dtype=torch.float32))
         for planes in (classes, probability):
             assert torch.equal(planes[:, SEA] == 1, is_sea)
-        assert torch.equal(state[:, :-1], probability)
-        assert (state[:, -1] == 1).all()
+        assert torch.equal(state[:, :N_CLASSES], probability)
+        assert (state[:, N_CLASSES] == 1).all()
 
 
 def test_second_call_goes_on_from_the_first(network: LandCover) -> None:
     inputs, static, state = random_step()
     outputs, state = network(inputs, static, state)
     reached = torch.tensor(CODES.astype(np.float32))[outputs[:, :N_CLASSES].argmax(dim=1)]
-    expected, _ = network(inputs, torch.stack([reached, static[:, 1]], dim=1), torch.zeros_like(state))
+    restart = torch.cat([torch.zeros_like(state[:, : N_CLASSES + 1]), state[:, N_CLASSES + 1 :]], dim=1)
+    expected, _ = network(inputs, torch.stack([reached, static[:, 1]], dim=1), restart)
     found, _ = network(inputs, static, state)
     assert torch.equal(found, expected)
     assert not torch.equal(found, outputs)
@@ -291,14 +295,47 @@ def test_scores_of_known_answers() -> None:
     assert judge(before, truth, truth)["figure_of_merit"] == 1.0
 
 
-def test_a_host_and_the_judge_run_the_same_steps(network: LandCover, maps: Maps) -> None:
+def test_a_host_and_the_training_make_the_same_step(network: LandCover, maps: Maps) -> None:
     window = window_of(np.array([4 * BLOCK, 4 * BLOCK]))
     start = maps.before[window]
-    fractions = [torch.from_numpy(fine_fractions(cells, window))[None] for cells in maps.coarse]
+    old, new = (torch.from_numpy(fine_fractions(cells, window))[None] for cells in maps.coarse)
     landform = torch.from_numpy(maps.landform[window].astype(np.int64))[None]
     prior = torch.from_numpy(start.astype(np.int64))[None]
-    for step in range(3):
-        pair = [fractions[0] + (fractions[1] - fractions[0]) * ((step + late) / 3) for late in (0, 1)]
-        prior = training.moved_on(network.transition, prior, *pair, landform)
-    found = run_free(network, start, fractions[0], fractions[1], landform, 3)
-    assert (found == prior[0].numpy()).mean() > 0.9999
+    taught = training.moved_on(network.transition, prior, old, new, landform)
+    assert (run_free(network, start, old, new, landform, 1) == taught[0].numpy()).mean() > 0.9999
+
+
+def test_what_is_owed_is_asked_for_until_it_is_made() -> None:
+    torch.manual_seed(0)
+    network = LandCover().eval()
+    torch.nn.init.constant_(network.transition.persistence, 1e6)  # a map that never changes
+    inputs, static, state = random_step(size=120)
+    static[:, 0] = 2.0
+    before, after = (torch.tensor(f).reshape(1, N_LAND, 1, 1) for f in ([0.1, 0.9] + [0.0] * 5, [0.2, 0.8] + [0.0] * 5))
+    steps = torch.stack([before, after], dim=1).expand_as(inputs)
+    for call in (1, 2, 3):
+        _, state = network(steps, static, state)
+        torch.testing.assert_close(state[0, N_CLASSES + 1 :, 60, 60], call * (after - before)[0, :, 0, 0])
+    torch.nn.init.zeros_(network.transition.persistence)
+    torch.nn.init.zeros_(network.transition.unet.last.weight)
+    with torch.no_grad():
+        network.transition.unet.last.bias.copy_(torch.eye(N_LAND)[0])  # all turns to fields
+    _, state = network(steps, static, state)
+    wanted = torch.tensor([4 * 0.1 - 1.0, -4 * 0.1 + 1.0])
+    torch.testing.assert_close(state[0, N_CLASSES + 1 : N_CLASSES + 3, 60, 60], wanted)
+
+
+def test_the_network_is_written_with_its_manifest_and_read_again(tmp_path: Path) -> None:
+    recipe = LandCoverRecipe.__new__(LandCoverRecipe)
+    recipe._cube = island(2 * BLOCK)
+    manifest = recipe.manifest(recipe.settings, scores={})
+    assert manifest.tile.halo == STATE_HALO
+    manifest = manifest.model_copy(update={"tile": manifest.tile.model_copy(update={"size": (180, 184)})})
+    torch.manual_seed(0)
+    network = LandCover(width=2)
+    export(network, manifest, tmp_path / "land_cover.pt")
+    file = load(tmp_path / "land_cover.pt")
+    arguments = random_step()
+    with torch.inference_mode():
+        torch.testing.assert_close(file.forward(*arguments), network(*arguments), rtol=1e-5, atol=1e-5)
+    assert file.manifest.budgets[0].equals == 1.0

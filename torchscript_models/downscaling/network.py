@@ -186,7 +186,8 @@ class Downscaling(nn.Module):
         self.interpolate = Interpolate(config.scale, config.interpolation)
         self.to_fine = nn.PixelShuffle(config.scale)
         self.is_recurrent = config.window > 1
-        self.departure = scales.departure
+        self.register_buffer("departure", torch.tensor(scales.departure))
+        self.departure: Tensor
         for name, values in (("coarse", scales.coarse), ("static", scales.static)):
             mean, std = (torch.from_numpy(part).reshape(-1, 1, 1) for part in values)
             self.register_buffer(f"{name}_mean", mean)

@@ -63,7 +63,7 @@ class DownscalingRecipe(Recipe):
     """
 
     name = "downscaling"
-    settings = Settings(epochs=12, members=1, learning_rate=2e-3, weight_decay=1e-4, patience=12, n_folds=1)
+    settings = Settings(epochs=10, members=1, learning_rate=3e-3, weight_decay=1e-4, patience=10, n_folds=1)
     targets: ClassVar[tuple[str, ...]] = ("tas",)
 
     def __init__(self, data: Path) -> None:

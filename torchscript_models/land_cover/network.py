@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The network of land_cover: a U-Net that moves a class map on by a year, as coarse class fractions demand.
 
-It starts from what was there: the prior map adds to the logits, so that a class stays unless the rest speaks against.
+The prior map adds to the logits, so that a class stays unless the rest speaks against.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from torchscript_models.unet import UNet, reach
 DEPTH: Final = 2
 WIDTH: Final = 8
 POOL, BOX = 8, 5  #: local fractions of the prior: means over blocks of POOL pixels, then over BOX x BOX blocks
+_LOCAL: Final = POOL * (BOX // 2 + 2)  #: pixels around a local mean that it can depend on
 #: pixels around an answer that it can depend on, as whole blocks of POOL: tiles then keep the phase of the pooling
-HALO: Final = POOL * (-(-reach(DEPTH) // POOL) + BOX // 2 + 2)
+HALO: Final = POOL * -(-reach(DEPTH) // POOL) + _LOCAL
+STATE_HALO: Final = HALO + _LOCAL  #: the same for what is owed after a call
 
 
 class Transition(nn.Module):
@@ -54,7 +56,7 @@ class Transition(nn.Module):
         planes = self.planes(prior)
         sea, is_land = planes[:, :1], 1.0 - planes[:, :1]
         seen = planes[:, 1:] * known
-        debt = self._local_debt(seen, after, is_land * known)
+        debt = self.local_mean(after - seen, is_land * known)
         forms = self.landform(landform).permute(0, 3, 1, 2)
         masked = is_land * (1.0 - known)
         x = torch.cat([sea, seen, masked, after, 10.0 * (after - before), 3.0 * debt, forms], dim=1)
@@ -64,21 +66,22 @@ class Transition(nn.Module):
         """Return a map of class numbers (N, H, W) as a channel of zeros and ones for each class, (N, 8, H, W)."""
         return one_hot(number, self.n_classes).permute(0, 3, 1, 2).to(torch.float32)
 
-    def _local_debt(self, seen: Tensor, after: Tensor, weight: Tensor) -> Tensor:
-        """Return by how much coarse fractions exceed those of the prior in the surroundings, shape (N, 7, H, W).
-
-        Change that a year's small step could not yet make so stays visible until it is made.
-        """
-        rows, columns = seen.shape[2], seen.shape[3]
-        pooled = avg_pool2d(torch.cat([after * weight - seen, weight], dim=1), self.pool, ceil_mode=True)
+    def local_mean(self, fields: Tensor, weight: Tensor) -> Tensor:
+        """Return means of fields over the surroundings of each pixel, over where the weight (N, 1, H, W) is 1."""
+        rows, columns = fields.shape[2], fields.shape[3]
+        pooled = avg_pool2d(torch.cat([fields * weight, weight], dim=1), self.pool, ceil_mode=True)
         local = avg_pool2d(pooled, self.box, stride=1, padding=self.box // 2)
-        debt = local[:, :-1] / torch.clamp(local[:, -1:], min=0.02)
-        fine = interpolate(debt, scale_factor=float(self.pool), mode="bilinear", align_corners=False)
+        mean = local[:, :-1] / torch.clamp(local[:, -1:], min=0.02)
+        fine = interpolate(mean, scale_factor=float(self.pool), mode="bilinear", align_corners=False)
         return fine[:, :, :rows, :columns]
 
 
 class LandCover(nn.Module):
-    """Land cover of next year from that of this year, as a host runs it: it keeps its own map from call to call."""
+    """Land cover of next year from that of this year, as a host runs it: it keeps its own map from call to call.
+
+    A year's change is too small to turn a pixel. What the scenario asked for and the map has not yet made is kept in
+    the state, and asked for again: the step is told that the last map belongs to a time before all that is owed.
+    """
 
     def __init__(self, width: int = WIDTH) -> None:
         super().__init__()
@@ -99,14 +102,14 @@ class LandCover(nn.Module):
             Coarse fractions of the land classes at the last call and now; only their proportions count.
         static : Tensor, shape (N, 2, H, W)
             Codes of the map that the run starts from, and of landforms.
-        state : Tensor, shape (N, 9, H, W)
-            Probabilities of the classes, and 1 once the run has started.
+        state : Tensor, shape (N, 16, H, W)
+            Probabilities of the classes; 1 once the run has started; fractions of the land classes that are owed.
 
         Returns
         -------
         outputs : Tensor, shape (N, 16, H, W)
             The class map, one channel of zeros and ones for each class; the probabilities of the classes.
-        state : Tensor, shape (N, 9, H, W)
+        state : Tensor, shape (N, 16, H, W)
         """
         codes = torch.clamp(torch.round(static), 0.0, 255.0).to(torch.int64)
         first = self.numbers[codes[:, 0]]
@@ -114,15 +117,19 @@ class LandCover(nn.Module):
         latest = torch.where(first == 0, 0, 1 + state[:, 1 : self.n_classes].argmax(dim=1))
         prior = torch.where(state[:, self.n_classes] > 0.5, latest, first)
         fractions = _proportions(inputs)
-        known = torch.ones_like(inputs[:, 0, :1])
-        logits = self.transition(prior, known, fractions[:, 0], fractions[:, 1], landform)
+        after = fractions[:, 1]
+        owed = torch.clamp(state[:, self.n_classes + 1 :] + after - fractions[:, 0], -1.0, 1.0)
+        known = torch.ones_like(after[:, :1])
+        logits = self.transition(prior, known, after - owed, after, landform)
         is_land = (first != 0).unsqueeze(1)
         zero = torch.zeros_like(known)
         sea = torch.cat([zero + 1.0, zero.expand(-1, self.n_land, -1, -1)], dim=1)
         probability = torch.where(is_land, torch.cat([zero, softmax(logits, dim=1)], dim=1), sea)
         number = torch.where(is_land[:, 0], 1 + logits.argmax(dim=1), 0)
         classes = self.transition.planes(number)
-        return torch.cat([classes, probability], dim=1), torch.cat([probability, zero + 1.0], dim=1)
+        made = classes[:, 1:] - self.transition.planes(prior)[:, 1:]
+        owed = owed - self.transition.local_mean(made, is_land.to(made.dtype))
+        return torch.cat([classes, probability], dim=1), torch.cat([probability, zero + 1.0, owed], dim=1)
 
 
 def _proportions(fractions: Tensor) -> Tensor:

@@ -17,12 +17,12 @@ from torchscript_models.fitting import Settings, fit_member
 from torchscript_models.land_cover import judgement, training
 from torchscript_models.land_cover.classes import CELL, CLASSES, N_CLASSES, N_LAND, PIXEL
 from torchscript_models.land_cover.maps import CITATION, FILES, Maps, prepare, read_cube
-from torchscript_models.land_cover.network import HALO, LandCover
+from torchscript_models.land_cover.network import HALO, STATE_HALO, LandCover
 from torchscript_models.land_cover.samples import Bools, seen_in_training, split
 from torchscript_models.recipe import Recipe
 from torchscript_models.watch import Watch
 
-TILE: Final = 256  #: pixels of a tile along each axis, its halo included
+TILE: Final = 384  #: pixels of a tile along each axis, its halo included
 
 
 class LandCoverRecipe(Recipe):
@@ -81,7 +81,7 @@ class LandCoverRecipe(Recipe):
             name=self.name,
             version="0.1.0",
             kind="tile",
-            tile={"size": (TILE, TILE), "halo": HALO},
+            tile={"size": (TILE, TILE), "halo": STATE_HALO},
             description=(
                 "Land cover at 300 m, moved on by a year: a U-Net allocates the class fractions of a coarse scenario, "
                 "from the map of the year before and landforms."
@@ -116,7 +116,11 @@ class LandCoverRecipe(Recipe):
                     "description": "class of landform, 1 to 17; anything else: unknown",
                 },
             ],
-            state=[{"name": "class_probability", "size": N_CLASSES}, {"name": "has_started", "size": 1}],
+            state=[
+                {"name": "class_probability", "size": N_CLASSES},
+                {"name": "has_started", "size": 1},
+                {"name": "fraction_owed", "size": N_LAND},
+            ],
             outputs=[
                 {
                     "name": "landCoverFrac",
