@@ -363,33 +363,37 @@ def _look_back(
         if rank_of(comm) > 0 or overwrite:
             return {}, None
         old = {path: _read_attributes(path) for path in (ensemble.statistics.file, ensemble.keep) if path}
+        statistics, kept = old[ensemble.statistics.file], old[ensemble.keep] if ensemble.keep else {}
+        complete = _complete(kept) if kept else {}
+        is_same_file = statistics is not None and statistics.get("ensemble_file") == attributes["ensemble_file"]
         for path, found in old.items():
             same = ("coupling_file", "model_sha256", "what")
-            if found is not None and any(found.get(name) != attributes[name] for name in same):
+            differs = found is not None and any(found.get(name) != attributes[name] for name in same)
+            # Without kept members, other members would take the place of those that the statistics are of.
+            loses = not set(keys.values()) >= complete.keys() if kept else found is not None and not is_same_file
+            if differs or loses:
                 raise CouplerError(
                     Status.IO,
-                    f"'{path}' exists and is of another ensemble; move it away or allow its replacement with "
-                    "--overwrite.",
+                    f"'{path}' exists and is of {'another ensemble' if differs else 'other members'}; move it away or "
+                    "allow its replacement with --overwrite.",
                 )
-        statistics, kept = old[ensemble.statistics.file], old[ensemble.keep] if ensemble.keep else {}
-        if statistics and kept is not None and statistics["ensemble_file"] == attributes["ensemble_file"]:
+        if statistics and kept is not None and is_same_file:
             status = {int(number): text for number, text in json.loads(statistics["status"]).items()}
             if status and set(status.values()) == {_COMPLETE}:
                 return {}, status
-        if not kept:
-            return {}, None
-        status = json.loads(kept["status"])
-        complete = {
-            key: row
-            for row, (number, (key, _)) in enumerate(json.loads(kept["realizations"]).items())
-            if status.get(number) == _COMPLETE
-        }
         rows = {number: complete[key] for number, key in keys.items() if key in complete}
         if len(rows) == len(keys):  # something has to step, to say when an interval is over
             rows.popitem()
         return rows, None
 
     return broadcast(comm, together(comm, on_root))
+
+
+def _complete(kept: Mapping[str, str]) -> dict[str, int]:
+    """Return the rows of complete members in the file that an earlier run kept, by their keys."""
+    status = json.loads(kept.get("status", "{}"))
+    entries = enumerate(json.loads(kept.get("realizations", "{}")).items())
+    return {key: row for row, (number, (key, _)) in entries if status.get(number) == _COMPLETE}
 
 
 def _read_attributes(path: Path) -> dict[str, str] | None:

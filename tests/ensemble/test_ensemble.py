@@ -309,6 +309,19 @@ def test_files_of_another_ensemble_are_kept_unless_overwrite(tmp_path: Path) -> 
     run_ensemble(warm_member(tmp_path, [0.0, 1.0]), overwrite=True)
 
 
+def test_other_members_do_not_take_the_place_of_those_that_are_there(tmp_path: Path) -> None:
+    write_run(tmp_path, "anxious")
+    run_ensemble(warm_member(tmp_path, [0.0, 1.0]))
+    with refused(Status.IO, "of other members", "--overwrite"):
+        run_ensemble(warm_member(tmp_path, [1.0, 2.0]))
+    run_ensemble(warm_member(tmp_path, [0.0, 1.0], keep=None), overwrite=True)
+    with refused(Status.IO, "statistics.nc", "of other members"):
+        run_ensemble(warm_member(tmp_path, [0.0, 1.0, 2.0], keep=None))
+    shutil.copy(tmp_path / "forcing.nc", tmp_path / "members.nc")
+    with refused(Status.IO, "members.nc", "another ensemble"):
+        run_ensemble(warm_member(tmp_path, [0.0, 1.0], statistics={"file": "new.nc"}))
+
+
 # --- what is refused ------------------------------------------------------------------------------------------
 
 MISTAKES = [
