@@ -50,4 +50,4 @@ def biomass() -> list[Tensor]:
     return [image[None]]
 
 
-TILES = {"biomass": biomass, "land_cover": land_cover, "downscaling": downscaling}
+TILES = {"land_cover": land_cover}
