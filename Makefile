@@ -13,10 +13,10 @@ export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
 export OMPI_MCA_rmaps_base_oversubscribe := 1
 export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
 
-.PHONY: help setup demo test reproducibility fuzz soak sanitize lint bench readme zoo clean
+.PHONY: help setup demo test gpu-check reproducibility fuzz soak sanitize lint bench readme zoo clean
 
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup: ## make .venv and build the package, when they are missing or out of date
 	@sh scripts/bootstrap.sh
@@ -44,6 +44,9 @@ sanitize: setup ## run the tests of the bridge with a library that watches addre
 	COUPLER_PLUGIN_SANITIZED=$(CURDIR)/build/sanitize/prefix UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	ASAN_OPTIONS=detect_leaks=0 $(python) -m pytest tests/bridge --ignore tests/bridge/test_install.py \
 	-k 'not a_python_that_runs_already'  # it is not started with the library that watches
+
+gpu-check: setup ## run the tests that need a GPU
+	$(python) -m pytest -m gpu
 
 lint: setup ## check style and types, and compile without a warning
 	$(python) -m ruff check

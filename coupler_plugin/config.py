@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 BLOCK: Final = 1024
+#: what `device:` may say
+DEVICE: Final = r"^(auto|cpu|cuda(:\d+)?)$"
 _MARK: Final = "${instance}"
 _LARGEST_BLOCK: Final = 2**20
 
@@ -79,6 +81,11 @@ class EmulatorSection(_Section):
     block: int | Literal["exact"] = Field(
         BLOCK,
         description="rows of a column block, a multiple of 16; 'exact' runs without padding, for single points",
+    )
+    device: str = Field(
+        "cpu",
+        pattern=DEVICE,
+        description="cpu; cuda or cuda:n; auto: the GPU that falls to the rank on its node, or the CPU",
     )
     grid: GridSection | None = Field(
         None, description="the grid that it runs on; default: the manifest's, or else the host's cells"

@@ -25,6 +25,7 @@ from coupler_plugin.cells import Cells, HostArray
 from coupler_plugin.clock import Alarm, Clock, parse_interval
 from coupler_plugin.config import Config, RestartSection, faults, load_config, parse_constant
 from coupler_plugin.emulator.column import ColumnEmulator
+from coupler_plugin.emulator.device import choose
 from coupler_plugin.emulator.gridded import GridEmulator, grid_of
 from coupler_plugin.emulator.load import load
 from coupler_plugin.emulator.planning import Planner
@@ -256,8 +257,10 @@ class Coupler:
     def _load(self, index: int) -> ColumnEmulator:
         """Load an emulator of the coupling file."""
         section = self.config.emulators[index]
+        with self.config.blaming("emulators", index, "device"):
+            device = choose(section.device, self.comm)
         with self.config.blaming("emulators", index, "model"):
-            file = load(section.model, self.comm, section.sha256)
+            file = load(section.model, self.comm, section.sha256, device=device)
         with self.config.blaming("emulators", index, "outputs" if section.outputs else "model"):
             grid = section.grid or grid_of(file.manifest)
             if grid is None and file.manifest.kind == "tile":

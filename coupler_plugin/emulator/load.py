@@ -18,6 +18,7 @@ import torch
 
 from coupler_plugin.emulator import kernels
 from coupler_plugin.emulator import manifest as manifests
+from coupler_plugin.emulator.device import CPU, OnDevice
 from coupler_plugin.emulator.fusing import fuse
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.parallel import broadcast, rank_of, together
@@ -57,7 +58,13 @@ class EmulatorFile:
     draws: bool = False
 
 
-def load(path: Path, comm: MPI.Comm | None = None, expected: str | None = None, dropout: bool = False) -> EmulatorFile:
+def load(
+    path: Path,
+    comm: MPI.Comm | None = None,
+    expected: str | None = None,
+    dropout: bool = False,
+    device: str = CPU,
+) -> EmulatorFile:
     """Read an emulator file on rank 0, hand it to all ranks and load it on each.
 
     Parameters
@@ -66,6 +73,8 @@ def load(path: Path, comm: MPI.Comm | None = None, expected: str | None = None, 
         The SHA-256 that the file must have; it is compared before anything of the file is read.
     dropout : bool
         Keep the dropout of the module active, as in training.
+    device : str
+        Where the module runs: what `device.choose` gave this rank.
 
     Raises
     ------
@@ -77,7 +86,7 @@ def load(path: Path, comm: MPI.Comm | None = None, expected: str | None = None, 
     data = together(comm, lambda: _read(path, expected) if rank_of(comm) == 0 else b"")
     data = broadcast(comm, data)
     with torch.inference_mode():  # parameters made here carry nothing of autograd into a step
-        return together(comm, lambda: _load(path, data, dropout))
+        return together(comm, lambda: _load(path, data, dropout, device))
 
 
 def _read(path: Path, expected: str | None) -> bytes:
@@ -95,11 +104,11 @@ def _read(path: Path, expected: str | None) -> bytes:
     return data
 
 
-def _load(path: Path, data: bytes, dropout: bool) -> EmulatorFile:
+def _load(path: Path, data: bytes, dropout: bool, device: str) -> EmulatorFile:
     _check_sums(path, data)
     extra = {manifests.ENTRY: ""}
     try:
-        module = torch.jit.load(io.BytesIO(data), map_location="cpu", _extra_files=extra)  # type: ignore[no-untyped-call]
+        module = torch.jit.load(io.BytesIO(data), map_location=device, _extra_files=extra)  # type: ignore[no-untyped-call]
     except Exception as error:  # torch raises many kinds for a file that is no archive
         raise CouplerError(
             Status.MODEL,
@@ -125,9 +134,10 @@ def _load(path: Path, data: bytes, dropout: bool) -> EmulatorFile:
             path,
             drawing[0],
         )
-    return EmulatorFile(
-        path, manifest, forward, hashlib.sha256(data).hexdigest(), None if dropout else fuse(forward), dropout
-    )
+    digest = hashlib.sha256(data).hexdigest()
+    if device != CPU:
+        return EmulatorFile(path, manifest, OnDevice(forward, device), digest, None, dropout)
+    return EmulatorFile(path, manifest, forward, digest, None if dropout else fuse(forward), dropout)
 
 
 def _activate_dropout(module: Any, path: Path) -> None:
