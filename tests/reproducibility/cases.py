@@ -124,7 +124,9 @@ class Cases:
             runs = [case.run for case in CASES if case.run.ranks == run.ranks]
             for before in {one.before for one in runs if one.before}:
                 self._take(next(case.run for case in CASES if case.run.name == before))
-            mpirun(run.ranks, self._prepared, runs)
+            start(run.ranks, self._prepared, runs)
+        elif run.threads > 1:
+            start(0, self._prepared, [run], OMP_WAIT_POLICY="passive")  # threads that spin would take a busy machine
         else:
             for folder in folders:
                 program.take(run, folder)
@@ -139,15 +141,14 @@ class Cases:
             np.save(folder / "debug.npy", answers)
 
 
-def mpirun(ranks: int, folder: Path, runs: list[Run]) -> None:
-    """Take runs on some ranks."""
+def start(ranks: int, folder: Path, runs: list[Run], **environment: str) -> None:
+    """Take runs on some ranks, or without MPI, in processes of their own."""
     root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMP_NUM_THREADS": "1"}
     patient = {"OMPI_MCA_mpi_yield_when_idle": "1"}
-    command = ["mpirun", "--oversubscribe", "-n", str(ranks), sys.executable, program.__file__, str(folder)]
-    command += [program.words(run) for run in runs]
-    done = subprocess.run(
-        command, env={**os.environ, **root, **patient}, capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
+    launcher = ["mpirun", "--oversubscribe", "-n", str(ranks)] if ranks else []
+    command = [*launcher, sys.executable, program.__file__, str(folder), *map(program.words, runs)]
+    whole = {**os.environ, **root, **patient, **environment}
+    done = subprocess.run(command, env=whole, capture_output=True, text=True, timeout=PATIENCE, check=False)
     if done.returncode:
         raise RuntimeError(f"{ranks} ranks failed:\n{done.stdout}{done.stderr}")
 

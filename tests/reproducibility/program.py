@@ -96,11 +96,15 @@ def take(run: Run, folder: Path, comm: Any = None) -> None:
 
 def main() -> None:
     """Take runs for every subject."""
-    from mpi4py import MPI
+    comm: Any = None
+    runs = [Run(**json.loads(text)) for text in sys.argv[2:]]
+    if runs[0].ranks:
+        from mpi4py import MPI
 
-    for text in sys.argv[2:]:
+        comm = MPI.COMM_WORLD
+    for run in runs:
         for folder in sorted(path for path in Path(sys.argv[1]).iterdir() if path.is_dir()):
-            take(Run(**json.loads(text)), folder, MPI.COMM_WORLD)
+            take(run, folder, comm)
 
 
 def words(run: Run) -> str:
