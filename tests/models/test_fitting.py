@@ -155,6 +155,19 @@ def test_three_forms_are_written_and_agree(tmp_path: Path) -> None:
     assert b"/torch" not in (tmp_path / "bucket.pt2").read_bytes(), "it names no file of the machine that made it"
 
 
+def test_a_script_that_departs_is_not_written(tmp_path: Path) -> None:
+    class Different(Bucket):
+        def forward(
+            self, inputs: torch.Tensor, static: torch.Tensor, state: torch.Tensor
+        ) -> tuple[torch.Tensor, torch.Tensor]:
+            water = state * 2.0 if torch.jit.is_scripting() else state
+            return torch.cat([inputs[:, :1], water], dim=1), water
+
+    with pytest.raises(ValueError, match="The script of 'bucket' departs from the network"):
+        export(Different(), bucket_manifest(), tmp_path / "bucket.pt")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_graph_that_departs_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = Bucket()
     monkeypatch.setattr(

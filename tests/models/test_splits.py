@@ -13,13 +13,15 @@ import pytest
 pd = pytest.importorskip("pandas", reason="training needs the libraries of the extra 'train'")
 pytest.importorskip("sklearn", reason="training needs the libraries of the extra 'train'")
 
+from torchscript_models.biomass_plots.recipe import BiomassPlotsRecipe  # noqa: E402
+from torchscript_models.biomass_plots.samples import far_from  # noqa: E402
 from torchscript_models.carbon_flux.recipe import CarbonFluxRecipe  # noqa: E402
 from torchscript_models.leaf_area_index.recipe import LeafAreaIndexRecipe  # noqa: E402
 from torchscript_models.site_recipe import SiteRecipe  # noqa: E402
 from torchscript_models.splits import NEIGHBOURS_KM, check_disjoint, folds, neighbourhoods  # noqa: E402
 from torchscript_models.watch import Watch  # noqa: E402
 
-RECIPES = [CarbonFluxRecipe, LeafAreaIndexRecipe]
+RECIPES = [CarbonFluxRecipe, LeafAreaIndexRecipe, BiomassPlotsRecipe]
 
 
 def world(n: int = 60) -> Any:
@@ -93,11 +95,16 @@ def test_no_model_is_scored_where_it_was_trained(
         asked.extend(sites)
         return np.zeros((len(self.observed(view, sites)), len(self.targets)))
 
-    def baselines(self: SiteRecipe, view: str, train: Sequence[str], sites: Sequence[str]) -> dict[str, Any]:
+    def baselines(
+        self: SiteRecipe, network: None, view: str, train: Sequence[str], sites: Sequence[str]
+    ) -> dict[str, Any]:
         assert list(train) == trained
         return {}
 
-    for method in (fit, predict, baselines):
+    def fit_rival(self: SiteRecipe, network: None, sites: Sequence[str], *_: Any) -> None:
+        assert list(sites) == trained
+
+    for method in (fit, predict, baselines, fit_rival):
         monkeypatch.setattr(recipe_type, method.__name__, method)
     tables = recipe.cross_validate(recipe.settings, Watch())
     assert sorted(asked) == sorted([*recipe.places.index] * len(recipe.views))
@@ -122,7 +129,19 @@ def test_early_stopping_is_judged_by_other_sites(
     monkeypatch.setattr(recipe_type, "batches", batches)
     monkeypatch.setattr("torchscript_models.site_recipe.fit_member", lambda *_, **__: [])
     recipe.fit(list(recipe.places.index), recipe.settings, Watch())
-    assert len(pairs) == recipe.settings.members
+    stages = 2 if recipe_type is CarbonFluxRecipe else 1
+    assert len(pairs) == stages * recipe.settings.members
     for train, stop in pairs:
         assert distance_km(recipe.places, train, stop) >= NEIGHBOURS_KM
         assert len(train) + len(stop) == len(recipe.places)
+
+
+def test_plots_near_a_held_out_region_are_not_trained_on(observations: Path) -> None:
+    recipe = BiomassPlotsRecipe(observations)
+    regions = list(recipe.places.index)
+    train, held_out = regions[::2], regions[1::2]
+    trained = recipe.training_plots(train)
+    others = recipe.training_plots(regions)
+    others = others[others["region"].isin(held_out)]
+    assert 0 < len(trained) < (recipe.training_plots(regions)["region"].isin(train)).sum()
+    assert len(far_from(trained, others, NEIGHBOURS_KM)) == len(trained)
