@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from torchscript_models.land_cover.classes import CELL, CLASSES, N_CLASSES, N_LAND, SEA
-from torchscript_models.land_cover.maps import ClassMap, Maps, coarse_fractions
+from torchscript_models.land_cover.maps import ClassMap, Maps
 from torchscript_models.land_cover.network import HALO, LandCover
 from torchscript_models.land_cover.samples import Bools, blocks_of, fine_fractions
 
@@ -134,11 +134,6 @@ def judge(before: ClassMap, truth: ClassMap, answer: ClassMap) -> dict[str, Any]
         "changed": _rounded(does.mean()),
         "iou": iou,
     }
-
-
-def scenario_error(answer: ClassMap, wanted: NDArray[np.float32]) -> float:
-    """Return the mean absolute difference of the coarse fractions of an answer from those wanted."""
-    return _rounded(np.abs(coarse_fractions(answer) - wanted).mean())
 
 
 def _rounded(value: Any) -> float:
