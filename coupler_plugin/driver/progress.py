@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from time import perf_counter
 from typing import Final
 
@@ -12,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from coupler_plugin.clock import Clock
 
 #: seconds between two looks of the line: a step must not pay for more than a person can read
-_EVERY: Final = 0.2
+_EVERY: Final = 0.5
 _YEAR: Final = 365.25 * 86_400e6  # microseconds
 
 
@@ -33,12 +34,14 @@ class ProgressLine:
         self._shows = shows
         self._first = clock.now
         self._began = perf_counter()
-        self._next = 0.0
+        console = Console(stderr=True)
+        # Where nobody looks, such as in the log of a batch job, the line is only written at the end.
+        self._next = 0.0 if console.is_terminal else math.inf
         self._bar = Progress(
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %  {task.fields[date]}  {task.fields[rate]}"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=console,
             auto_refresh=False,  # by a thread, which would take time from the steps
             disable=not shows,
         )

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +26,13 @@ from coupler_plugin.driver.sites import nearest, read_sites
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.exchange import producers
 from coupler_plugin.fields import FieldEntry
-from coupler_plugin.parallel import any_of, broadcast, rank_of, size_of, together
+from coupler_plugin.parallel import allgather, any_of, broadcast, rank_of, size_of, together
 from coupler_plugin.restart import newest
 
 if TYPE_CHECKING:
     from mpi4py import MPI
+
+logger = logging.getLogger("coupler_plugin")
 
 #: seconds that records of the histories may wait in memory: the driver closes the files whatever happens
 _PATIENCE: Final = 5.0
@@ -113,9 +117,19 @@ def run(path: Path, comm: MPI.Comm | None = None, overwrite: bool = False, resum
         coupler.close_history()
         raise
     coupler.finalize()
+    _tell_what_was_held(ready)
     if was_interrupted:
         raise KeyboardInterrupt
     return coupler
+
+
+def _tell_what_was_held(ready: Run) -> None:
+    """Say on rank 0 how many missing values an earlier one stood for; a collective call."""
+    held = Counter({name: count for forcing in ready.forcings for name, count in forcing.held.items() if count})
+    total = sum(allgather(ready.coupler.comm, held), Counter())
+    if total and rank_of(ready.coupler.comm) == 0:
+        listed = ", ".join(f"{count:,} of '{name}'" for name, count in total.items())
+        logger.warning("values were missing in the forcing and the last ones before them were taken: %s", listed)
 
 
 def prepare(path: Path, comm: MPI.Comm | None = None, overwrite: bool = False, resume: bool = False) -> Run:

@@ -251,7 +251,9 @@ def test_missing_value_names_file_time_and_cell(tmp_path: Path, offline: Offline
         run(offline(["f.nc"]))
 
 
-def test_missing_values_may_be_held_also_by_a_run_that_begins_in_the_gap(tmp_path: Path, offline: Offline) -> None:
+def test_missing_values_may_be_held_also_by_a_run_that_begins_in_the_gap(
+    tmp_path: Path, offline: Offline, caplog: pytest.LogCaptureFixture
+) -> None:
     file = forcing(0, 10)
     file.air_temperature[4:7, 1, 2] = np.nan
     file.isel(time=slice(5)).to_netcdf(tmp_path / "a.nc")
@@ -260,6 +262,7 @@ def test_missing_values_may_be_held_also_by_a_run_that_begins_in_the_gap(tmp_pat
     run(offline([], driver=held))
     days = np.array([0, 1, 2, 3, 3, 3, 3, 7, 8, 9])
     np.testing.assert_allclose(history(tmp_path).tas[:, 6], 270.06 + days, atol=1e-4)
+    assert "3 of 'tas'" in caplog.text
     run(offline([], driver={**held, "start": "2001-01-07"}), overwrite=True)
     np.testing.assert_allclose(history(tmp_path).tas[:, 6], 270.06 + days[6:], atol=1e-4)
 
