@@ -389,7 +389,12 @@ class Coupler:
                 windows[emulator.every],
                 [
                     *exchange.samples(emulator, windows),
-                    *(flags for stream in self._streams for flags in stream.flags_of(emulator)),
+                    *(
+                        flags
+                        for stream in self._streams
+                        if stream.window is not windows[emulator.every]
+                        for flags in stream.flags_of(emulator)
+                    ),
                 ],
             )
             for emulator in self.emulators

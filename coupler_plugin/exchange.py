@@ -332,10 +332,14 @@ class Exchange:
         )
 
     def samples(self, emulator: ColumnEmulator, windows: dict[str, Window]) -> list[Accumulator]:
-        """Return the accumulators that average the answers of an emulator; they take a sample when it has run."""
+        """Return the accumulators that average the answers of an emulator; they take a sample when it has run.
+
+        A window of the emulator's own time step has one answer, which is read where it is.
+        """
         return [
             accumulator
             for window in windows.values()
+            if window is not windows[emulator.every]
             for (name, _, origin), accumulator in window.accumulators.items()
             if origin == "emulator" and self._producers[name] is emulator
         ]

@@ -122,7 +122,8 @@ def _own_entries() -> tuple[FieldEntry, ...]:
 
 def read_entries(text: str) -> list[FieldEntry]:
     """Return the field entries written in YAML `text`."""
-    raw: list[dict[str, Any]] = yaml.safe_load(text)
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml is
+    raw: list[dict[str, Any]] = yaml.load(text, Loader=loader)
     return [FieldEntry.model_validate(entry) for entry in raw]
 
 

@@ -95,6 +95,8 @@ class Forcing:
         self._ends = np.array([record.end for record in self._records])
         #: the two newest slabs of each field: interpolation looks at both sides of where one ends
         self._slabs: dict[str, list[_Slab]] = {name: [] for name in self.variables}
+        #: the record that held last, and its time
+        self._number, self._begin_of_record, self._end_of_record = 0, 0, 0
         #: missing values that an earlier one stood for, by field
         self.held = dict.fromkeys(self.variables, 0)
 
@@ -126,7 +128,11 @@ class Forcing:
             RUN, for a missing value, with its file, time and place.
         """
         if not self._linear:
-            return self._record(name, int(np.searchsorted(self._ends, middle, side="right")), places)
+            if not self._begin_of_record <= middle < self._end_of_record:
+                self._number = int(np.searchsorted(self._ends, middle, side="right"))
+                record = self._records[self._number]
+                self._begin_of_record, self._end_of_record = record.begin, record.end
+            return self._record(name, self._number, places)
         after = int(np.clip(np.searchsorted(self._middles, middle), 1, len(self._middles) - 1))
         before = after - 1
         weight = (middle - self._middles[before]) / (self._middles[after] - self._middles[before])
