@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("pandas", reason="training needs the libraries of the extra 'train'")
+pd = pytest.importorskip("pandas", reason="training needs the libraries of the extra 'train'")
 pytest.importorskip("sklearn", reason="training needs the libraries of the extra 'train'")
 testing = pytest.importorskip("click.testing", reason="training needs the libraries of the extra 'train'")
 
 from coupler_plugin.emulator.load import load  # noqa: E402
 from torchscript_models.__main__ import RECIPES, main, recipe_of  # noqa: E402
-from torchscript_models.data import ENVIRONMENT, read_monthly_sites, read_towers  # noqa: E402
+from torchscript_models.biomass_plots.samples import NORMALS, SUSPECT, read_plots  # noqa: E402
+from torchscript_models.data import ENVIRONMENT, DataError, read_monthly_sites, read_towers  # noqa: E402
 from torchscript_models.export import describe_anew, export  # noqa: E402
 from torchscript_models.fitting import fit_member  # noqa: E402
 from torchscript_models.site_recipe import SiteRecipe  # noqa: E402
@@ -104,13 +105,25 @@ def test_missing_data_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_gap_in_the_days_of_a_tower_is_an_error(observations: Path, tmp_path: Path) -> None:
-    pd = pytest.importorskip("pandas")
     table = pd.read_csv(observations / "flux_daily.csv.gz")
     table = table[table["site"] == "AU-Fog"]
     (tmp_path / "flux_daily_sites.csv").write_bytes((observations / "flux_daily_sites.csv").read_bytes())
     table.drop(table.index[100]).to_csv(tmp_path / "flux_daily.csv.gz", index=False)
     with pytest.raises(Exception, match="AU-Fog are not consecutive"):
         read_towers(tmp_path)
+
+
+def test_plots_are_read_as_documented(observations: Path, tmp_path: Path) -> None:
+    plots = read_plots(observations)
+    assert len(plots) == 6635 - plots.duplicated(["lat", "lon"]).sum()
+    assert plots["agb"].between(0.0, SUSPECT).all()
+    assert np.isfinite(plots[[*NORMALS, "elevation"]].to_numpy()).all()
+    table = pd.read_csv(observations / "biomass_plots.csv.gz")
+    assert (table["AGB_T_HA"] > SUSPECT).sum() == 22
+    table.loc[7, "AGB_T_HA"] = -1.0
+    table.to_csv(tmp_path / "biomass_plots.csv.gz", index=False)
+    with pytest.raises(DataError, match=f"plot {table['PLOT_ID'][7]} has no biomass, or a negative one"):
+        read_plots(tmp_path)
 
 
 def test_observations_are_read_as_documented(observations: Path) -> None:
