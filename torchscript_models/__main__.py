@@ -24,6 +24,7 @@ from torchscript_models.data import DataError, find_data
 from torchscript_models.export import ZOO, describe_anew, export, write_card
 from torchscript_models.fitting import Settings
 from torchscript_models.footprint import measured
+from torchscript_models.metrics import mean
 from torchscript_models.recipe import EMULATOR, Recipe
 from torchscript_models.watch import Checkpoints, Watch, tracked
 
@@ -133,19 +134,23 @@ def train(name: str, **options: Any) -> None:
 
 @main.command()
 @_common
-def evaluate(name: str, **options: Any) -> None:
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Runs to average, from --seed.")
+def evaluate(name: str, seeds: int, **options: Any) -> None:
     """Score the recipe of NAME on what its training leaves out; write zoo/NAME.json, and the scores into NAME.pt."""
     if name == "all":
         return _one_by_one()
     chosen = Options(**options)
     recipe, settings = _chosen(name, chosen)
     with processes.processes():
-        with _watch(f"evaluate_{name}", recipe, settings, chosen) as watch:
-            scores = recipe.evaluate(settings, watch)
+        runs = []
+        for each in (replace(settings, seed=settings.seed + i) for i in range(seeds)):
+            with _watch(f"evaluate_{name}", recipe, each, chosen) as watch:
+                runs.append(recipe.evaluate(each, watch))
+        scores = mean(runs)
         if processes.rank():
             return None
     chosen.zoo.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"settings": asdict(settings), "scores": scores}, indent=1)
+    text = json.dumps({"settings": asdict(settings), "seeds": seeds, "scores": scores}, indent=1)
     (chosen.zoo / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     path = chosen.zoo / f"{name}.pt"
     if path.is_file():
@@ -178,7 +183,7 @@ def _chosen(name: str, options: Options) -> tuple[Recipe, Settings]:
 @contextmanager
 def _watch(run: str, recipe: Recipe, settings: Settings, options: Options) -> Iterator[Watch]:
     """Show progress, draw curves and keep checkpoints; in several processes the first one does."""
-    checkpoints = Checkpoints(options.runs / run / "checkpoints", options.resume)
+    checkpoints = Checkpoints(options.runs / f"{run}_seed{settings.seed}" / "checkpoints", options.resume)
     if processes.rank():
         yield Watch(checkpoints=checkpoints)
         return

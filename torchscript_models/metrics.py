@@ -44,3 +44,13 @@ def summary(table: pd.DataFrame, observed: str, predicted: str) -> dict[str, Any
 
 def _rounded(scores: dict[str, float]) -> dict[str, float]:
     return {name: float(np.round(value, _DIGITS)) for name, value in scores.items()}
+
+
+def mean(runs: list[Any]) -> Any:
+    """Return the mean of the scores of several runs, which are alike in form; what is no score is that of the first."""
+    first = runs[0]
+    if isinstance(first, dict):
+        return {key: mean([run[key] for run in runs]) for key in first}
+    if isinstance(first, list):
+        return [mean(list(values)) for values in zip(*runs, strict=True)]
+    return float(f"{np.mean(runs):.6g}") if isinstance(first, float) else first

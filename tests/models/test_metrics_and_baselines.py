@@ -44,3 +44,9 @@ def test_trees_learn_what_is_there_to_learn() -> None:
     observed = pd.DataFrame({"y": np.where(features[:, 0] > 0, 2.0, -1.0)})
     answers = baselines.boosted_trees(features[:1500], observed[:1500], features[1500:], samples_per_leaf=20)
     assert metrics.score(observed["y"][1500:].reset_index(drop=True), pd.Series(answers[:, 0]))["r2"] > 0.95
+
+
+def test_mean_of_runs_keeps_what_is_no_score() -> None:
+    runs = [{"sites": 3, "gpp": {"rmse": value, "by_month": [value, 0.0]}} for value in (1.0, 2.0)]
+    assert metrics.mean(runs) == {"sites": 3, "gpp": {"rmse": 1.5, "by_month": [1.5, 0.0]}}
+    assert metrics.mean(runs[:1]) == runs[0]
