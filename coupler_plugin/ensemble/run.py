@@ -13,10 +13,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
 from coupler_plugin.cells import Values
 from coupler_plugin.clock import Alarm
@@ -25,6 +24,7 @@ from coupler_plugin.driver.interrupt import Interrupt
 from coupler_plugin.driver.progress import ProgressLine
 from coupler_plugin.driver.run import Run, prepare_config
 from coupler_plugin.emulator.gridded import GridEmulator
+from coupler_plugin.ensemble.earlier import COMPLETE, Kept, look_back
 from coupler_plugin.ensemble.figures import check_drawable, draw
 from coupler_plugin.ensemble.group import Group, Plan, check_fields, grain_of
 from coupler_plugin.ensemble.members import Member, check_unique, list_members
@@ -37,8 +37,6 @@ from coupler_plugin.parallel import allgather, any_of, broadcast, rank_of, toget
 
 if TYPE_CHECKING:
     from mpi4py import MPI
-
-_COMPLETE: Final = "complete"
 
 
 @dataclass
@@ -98,29 +96,10 @@ def run_ensemble(path: Path, comm: MPI.Comm | None = None, overwrite: bool = Fal
     check_unique(members, hashes, ensemble)
     keys = {member.number: member.key(hashes, ensemble) for member in members}
     attributes = _attributes(ensemble, config, ready, members, keys)
-    prior, status = _look_back(ensemble, attributes, keys, comm, overwrite)
+    prior, status = look_back(ensemble, attributes, keys, comm, overwrite)
     if status is not None:
         return Result(members, status, was_complete=True, kept=len(members))
     return _Ensemble(ensemble, config, ready, members, attributes, prior, comm).run()
-
-
-class _Prior:
-    """Members that an earlier run kept."""
-
-    def __init__(self, path: Path, rows: Mapping[int, int], ids: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
-        self._file = xr.open_dataset(path, decode_times=False)
-        self.rows = rows  #: by number of the member: its row in the file
-        order = {int(i): place for place, i in enumerate(self._file["id"].values)}
-        self._cells = np.array([order[int(i)] for i in ids], dtype=np.intp)
-
-    def values(self, name: str, interval: int, member: int) -> Values:
-        """Return a field of a member in an interval, shape (n, levels)."""
-        row = np.asarray(self._file[name][interval, self.rows[member]].values, np.float64)[self._cells]
-        return row.reshape(self._cells.size, -1)
-
-    def close(self) -> None:
-        """Let the file go."""
-        self._file.close()
 
 
 class _Ensemble:
@@ -143,8 +122,8 @@ class _Ensemble:
         self._ready = ready
         self._members = members
         self._attributes = attributes
-        self._status = dict.fromkeys((member.number for member in members), _COMPLETE)
-        self._prior = together(comm, lambda: _Prior(ensemble.keep, rows, cells.ids) if rows and ensemble.keep else None)
+        self._status = dict.fromkeys((member.number for member in members), COMPLETE)
+        self._prior = together(comm, lambda: Kept(ensemble.keep, rows, cells.ids) if rows and ensemble.keep else None)
         self._groups: list[Group] = []
         self._columns: list[Column] = []
         clock, what = ready.coupler.clock, ensemble.statistics
@@ -221,7 +200,7 @@ class _Ensemble:
         if not groups and not self._prior:
             raise CouplerError(
                 Status.RUN,
-                f"no member is left: {next(text for text in self._status.values() if text != _COMPLETE)}",
+                f"no member is left: {next(text for text in self._status.values() if text != COMPLETE)}",
             )
 
     def _without_failed(self, members: Sequence[Member], step: int, error: CouplerError) -> list[Group]:
@@ -342,68 +321,3 @@ def _attributes(
         "realizations": json.dumps({member.number: [keys[member.number], str(member)] for member in members}),
         "status": "{}",
     }
-
-
-def _look_back(
-    ensemble: EnsembleFile,
-    attributes: Mapping[str, str],
-    keys: Mapping[int, str],
-    comm: MPI.Comm | None,
-    overwrite: bool,
-) -> tuple[dict[int, int], dict[int, str] | None]:
-    """Return the members that an earlier run kept, by number with their row; and its status, if it left nothing to do.
-
-    Raises
-    ------
-    CouplerError
-        IO, when the files are those of another ensemble.
-    """
-
-    def on_root() -> tuple[dict[int, int], dict[int, str] | None]:
-        if rank_of(comm) > 0 or overwrite:
-            return {}, None
-        old = {path: _read_attributes(path) for path in (ensemble.statistics.file, ensemble.keep) if path}
-        statistics, kept = old[ensemble.statistics.file], old[ensemble.keep] if ensemble.keep else {}
-        complete = _complete(kept) if kept else {}
-        is_same_file = statistics is not None and statistics.get("ensemble_file") == attributes["ensemble_file"]
-        for path, found in old.items():
-            same = ("coupling_file", "model_sha256", "what")
-            differs = found is not None and any(found.get(name) != attributes[name] for name in same)
-            # Without kept members, other members would take the place of those that the statistics are of.
-            loses = not set(keys.values()) >= complete.keys() if kept else found is not None and not is_same_file
-            if differs or loses:
-                raise CouplerError(
-                    Status.IO,
-                    f"'{path}' exists and is of {'another ensemble' if differs else 'other members'}; move it away or "
-                    "allow its replacement with --overwrite.",
-                )
-        if statistics and kept is not None and is_same_file:
-            status = {int(number): text for number, text in json.loads(statistics["status"]).items()}
-            if status and set(status.values()) == {_COMPLETE}:
-                return {}, status
-        rows = {number: complete[key] for number, key in keys.items() if key in complete}
-        if len(rows) == len(keys):  # something has to step, to say when an interval is over
-            rows.popitem()
-        return rows, None
-
-    return broadcast(comm, together(comm, on_root))
-
-
-def _complete(kept: Mapping[str, str]) -> dict[str, int]:
-    """Return the rows of complete members in the file that an earlier run kept, by their keys."""
-    status = json.loads(kept.get("status", "{}"))
-    entries = enumerate(json.loads(kept.get("realizations", "{}")).items())
-    return {key: row for row, (number, (key, _)) in entries if status.get(number) == _COMPLETE}
-
-
-def _read_attributes(path: Path) -> dict[str, str] | None:
-    """Return the attributes of a file of an ensemble; None where there is no file."""
-    if not path.exists():
-        return None
-    try:
-        with xr.open_dataset(path, decode_times=False, engine="zarr" if path.suffix == ".zarr" else None) as file:
-            return {str(name): str(value) for name, value in file.attrs.items()}
-    except (OSError, ValueError) as error:
-        raise CouplerError(
-            Status.IO, f"'{path}' exists and is no file of an ensemble: {error}; move it away."
-        ) from error
