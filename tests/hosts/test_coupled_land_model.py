@@ -117,3 +117,19 @@ def test_the_example_runs_with_the_emulators_of_the_zoo(land_model: LandModel, t
     with netCDF4.Dataset(tmp_path / "history.nc") as history:
         assert history.dimensions["time"].size == 2
         assert not np.ma.is_masked(history["nee"][:])
+
+
+def test_an_emulator_steps_the_land_in_place_of_the_model(land_model: LandModel, tmp_path: Path) -> None:
+    """From the third day on the model's physics rest, except on ice; the state stays near that of the model."""
+    config = tmp_path / "coupling.yml"
+    model = str(ROOT / "torchscript_models" / "zoo" / "land_state.pt")
+    section = {"model": model, "from": "2001-01-03"}
+    config.write_text(yaml.safe_dump({"calendar": "360_day", "emulators": [section]}))
+    days = {"days": 4, "result_days": 1}
+    emulated = land_model("coupled", coupled=True, coupling=config, emulated_from=3, **days)
+    physics = land_model("coupled", coupled=False, **days)
+    ice = physics.fields["mrso"] == 0
+    for name, near in {"soil_water_root": 5.0, "soil_temperature_deep": 0.5}.items():
+        difference = emulated.fields[name] - physics.fields[name]
+        assert np.array_equal(emulated.fields[name][ice], physics.fields[name][ice])
+        assert 0.0 < np.sqrt((difference[~ice] ** 2).mean()) < near
