@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -193,8 +193,12 @@ class RestartFiles:
                 for dimension, size in zip(sizes, array.shape[1:], strict=True):
                     if dimension not in file.dimensions:
                         file.createDimension(dimension, size)
-                cells = self._domains[memory.owners.get(name, "")].dimension
-                file.createVariable(name, array.dtype, (cells, *sizes), fill_value=False)
+                domain = self._domains[memory.owners.get(name, "")]
+                shape = (domain.gather.ids.size, *array.shape[1:])
+                # Written one sample and read one slab of cells at a time: chunks are what both have in common.
+                chunks = (min(shape[0], _rows(shape)), 1, shape[2]) if len(shape) == 3 and min(shape) > 0 else None
+                dimensions = (domain.dimension, *sizes)
+                file.createVariable(name, array.dtype, dimensions, fill_value=False, chunksizes=chunks)
 
     def _write_array(
         self, file: netCDF4.Dataset | None, name: str, array: NDArray[Any], gather: Gather, path: Path
@@ -279,8 +283,7 @@ class RestartFiles:
         self, file: netCDF4.Dataset | None, path: Path, domain: Domain, shapes: Mapping[str, Any], total: int
     ) -> Iterable[Any]:
         """Yield slabs of the file: its slice, the places of this rank's cells in it, and their rows of the slab."""
-        widest = max((int(np.prod(shape[1:], dtype=int)) for shape, _ in shapes.values()), default=1)
-        rows = max(1, _SLAB // widest)
+        rows = min((_rows(shape) for shape, _ in shapes.values()), default=1)
         for first in range(0, total, rows):
             slab = slice(first, min(first + rows, total))
             ids = self._from_root(file, path, _reader(domain.id_name, slab))
@@ -302,6 +305,11 @@ class RestartFiles:
                 f"the restart file '{path}' has {total} cells, this run {domain.gather.ids.size}; it belongs to "
                 "others.",
             )
+
+
+def _rows(shape: Sequence[int]) -> int:
+    """Return how many cells of an array of this shape fill a slab."""
+    return max(1, _SLAB // int(np.prod(shape[1:], dtype=int)))
 
 
 def newest(folder: Path, name: str) -> str | None:
