@@ -50,4 +50,4 @@ def biomass() -> list[Tensor]:
     return [image[None]]
 
 
-TILES = {"land_cover": land_cover}
+TILES = {"downscaling": downscaling, "land_cover": land_cover}

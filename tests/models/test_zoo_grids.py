@@ -107,6 +107,31 @@ def test_land_cover_is_told_with_its_drift_beside_its_baselines(emulator: Get) -
     assert masked["accuracy"] > masked["baselines"]["coarse_majority"]["accuracy"]
 
 
+def test_downscaling_beats_interpolation_where_it_has_not_been(emulator: Get) -> None:
+    """A lapse rate that is fitted to normals is the better method for them, by far not for hours: both are told."""
+    scores = emulator("downscaling").manifest.scores
+    for view in ("held_out_regions", "later_hours"):
+        own = scores[view]["tas"]
+        assert set(own["baselines"]) == {"nearest", "bilinear", "bicubic", "lapse_rate"}
+        assert {"convnet", "densenet", "unet", "convnext"} <= set(own["other_networks"])
+        for name in ("nearest", "bilinear", "bicubic"):
+            assert own["rmse"] < 0.8 * own["baselines"][name]["rmse"], (view, name)
+    later = scores["later_hours"]["tas"]
+    assert later["rmse"] < 0.8 * later["baselines"]["lapse_rate"]["rmse"]
+
+
+def test_downscaling_is_colder_on_mountains(emulator: Get) -> None:
+    coarse, static = TILES["downscaling"]()
+    fine = answer(emulator("downscaling"), [coarse, static])
+    orog = torch.pixel_shuffle(static, 4)[:, :1]
+    relief = orog - nn.functional.interpolate(nn.functional.avg_pool2d(orog, 4), scale_factor=4.0, mode="bilinear")
+    departure = fine - nn.functional.interpolate(coarse, scale_factor=4.0, mode="bilinear")
+    inner = slice(8, -8)
+    x, y = relief[0, 0, inner, inner].reshape(-1), departure[0, 0, inner, inner].reshape(-1)
+    slope = float((x * y).sum() / (x * x).sum())
+    assert -9.8e-3 < slope < -2e-3
+
+
 PAGES = Path(__file__).parents[2] / "docs" / "emulators"
 
 
