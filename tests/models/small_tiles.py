@@ -50,4 +50,4 @@ def biomass() -> list[Tensor]:
     return [image[None]]
 
 
-TILES = {"downscaling": downscaling, "land_cover": land_cover}
+TILES = {"biomass": biomass, "downscaling": downscaling, "land_cover": land_cover}

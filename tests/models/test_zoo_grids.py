@@ -132,6 +132,15 @@ def test_downscaling_is_colder_on_mountains(emulator: Get) -> None:
     assert -9.8e-3 < slope < -2e-3
 
 
+def test_biomass_says_that_its_scenes_are_made_up_and_beats_single_pixels(emulator: Get) -> None:
+    manifest = emulator("biomass").manifest
+    assert "SYNTHETIC" in manifest.description
+    own = manifest.scores["synthetic_test_scenes"]["agb"]
+    assert {"mean_of_labels", "gradient_boosted_trees_of_pixels"} <= set(own["baselines"])
+    for baseline in own["baselines"].values():
+        assert own["rmse"] < baseline["rmse"]
+
+
 PAGES = Path(__file__).parents[2] / "docs" / "emulators"
 
 
