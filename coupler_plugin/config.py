@@ -517,6 +517,8 @@ def _inside(path: Path, folder: Path) -> Path:
 
     What counts is how it is written: a symbolic link in the run directory was put there by whoever set the run up.
     """
+    if "\0" in str(path):
+        raise CouplerError(Status.CONFIG, f"the path {str(path)!r} holds a null byte; no file can have that name.")
     home = Path(os.path.normpath(Path.cwd() / folder))
     whole = Path(os.path.normpath(home / path))
     if not path.is_absolute() and not (whole.is_relative_to(home) or whole.is_relative_to(Path.cwd())):

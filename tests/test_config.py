@@ -133,6 +133,7 @@ WRONG = {
     "block word": (M + "block: exactly", CONFIG, ":3:12", ["'exact'", "'exactly'"]),
     "block true": (M + "block: true", CONFIG, ":3:12", ["multiple of 16", "True"]),
     "hash too short": (M + "sha256: 12ab", CONFIG, ":3:13", ["'emulators.0.sha256'", "12ab"]),
+    "path with a null byte": ('emulators: [{model: "a\\0b.pt"}]', CONFIG, ":1:21", ["null byte"]),
     "model outside": (
         "emulators: [{model: ../../x.pt}]",
         CONFIG,
