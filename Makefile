@@ -63,7 +63,7 @@ readme: setup ## write the parts of README.md that come from other files
 	$(python) scripts/write_readme.py
 
 zoo: setup ## train the emulators again and score them (an hour; needs the training data)
-	$(python) examples/02_land_state/run.py record
+	$(python) examples/05_land_state/run.py record
 	$(python) -m torchscript_models evaluate all
 	$(python) -m torchscript_models train all
 

@@ -29,7 +29,7 @@ BATCH: Final = 512
 HELD_OUT: Final = 0  #: fold of the cells that are never trained on
 VIEW: Final = "year_on_its_own_at_held_out_cells"
 MONTH: Final = 30  #: days
-EXAMPLE: Final = Path(__file__).resolve().parents[2] / "examples" / "02_land_state" / "out"
+EXAMPLE: Final = Path(__file__).resolve().parents[2] / "examples" / "05_land_state" / "out"
 
 UNITS: Final = {
     "tas": ("K", (180.0, 340.0)),
@@ -68,7 +68,7 @@ class LandStateRecipe(Recipe):
         if not (there / RECORD).is_file():
             raise DataError(
                 f"There is no '{RECORD}' in '{folder}': record a year of the land model by "
-                "'python examples/02_land_state/run.py record'."
+                "'python examples/05_land_state/run.py record'."
             )
         self._land = read_land(there)
         self._unseen = self._land.fold == HELD_OUT
@@ -212,7 +212,7 @@ class LandStateRecipe(Recipe):
                 *(output(name) for name in DIAGNOSTICS),
             ],
             scores=scores,
-            training=training_facts(self.name, settings, "a recorded year of examples/02_land_state", cells),
+            training=training_facts(self.name, settings, "a recorded year of examples/05_land_state", cells),
         )
 
 

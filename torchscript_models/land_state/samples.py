@@ -46,7 +46,7 @@ class Land:
 
 
 def read_land(folder: Path) -> Land:
-    """Read the record and the states that `examples/02_land_state` writes.
+    """Read the record and the states that `examples/05_land_state` writes.
 
     Raises
     ------

@@ -29,7 +29,7 @@ def main() -> int:
             executable = host.build(HERE.parents[1] / "build" / "land_model")
             host.run(executable.resolve(), HERE, options.ranks, f"{options.what}.nml")
     except (host.HostError, OSError) as error:
-        print(f"examples/02_land_state: {error}", file=sys.stderr)
+        print(f"examples/05_land_state: {error}", file=sys.stderr)
         return 1
     if options.what == "emulated":
         import comparison
