@@ -10,13 +10,14 @@ same check has shown to give every row the bits of the full block.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from coupler_plugin._packing import ffi, lib
+from coupler_plugin.emulator.fusing import Fused
 from coupler_plugin.emulator.load import EmulatorFile
 from coupler_plugin.emulator.manifest import Input, Manifest, Variable
 from coupler_plugin.emulator.window import Window
@@ -52,6 +53,7 @@ class Blocks:
     def __init__(self, emulator: EmulatorFile, n: int, block: int | Literal["exact"]) -> None:
         manifest = emulator.manifest
         self._forward = emulator.forward
+        self._writes_answer = False
         self._path = emulator.path
         self._n = n
         if n and emulator.fused is not None:
@@ -73,8 +75,11 @@ class Blocks:
         self._state_rows = [Rows(block, "state") for block in self._split(state)] if manifest.state else None
         if manifest.state:
             arguments.append(self._split(state))
+        answers = self._split(outputs)
+        if self._writes_answer:
+            arguments.append(answers)
         self._arguments = list(zip(*arguments, strict=True)) if arguments else [()] * len(self.sizes)
-        self._output_rows = [Rows(block, "outputs") for block in self._split(outputs)]
+        self._output_rows = [Rows(block, "outputs") for block in answers]
         self.inputs, self.static, self.state, self.outputs = (
             tensor.numpy()[:n] for tensor in (inputs, static, state, outputs)
         )
@@ -137,11 +142,11 @@ class Blocks:
         full, tail = divmod(self._n, block)
         return (block,) * full + ((smallest_bucket(call, whole, tail),) if tail else ())
 
-    def _use_if_same(self, fused: Callable[..., Any], manifest: Manifest, rows: int) -> None:
+    def _use_if_same(self, fused: Fused, manifest: Manifest, rows: int) -> None:
         """Run the module in fewer operations, if that gives the same bits."""
         sample = sample_arguments(manifest, rows)
         forward, whole = self._forward, self._checked(sample, manifest)
-        self._forward = fused
+        self._forward, self._writes_answer = fused.call, fused.writes_answer
         try:
             is_same = all(
                 _gives_same_bits(lambda _: self._checked(sample, manifest), whole, [torch.arange(rows)])
@@ -150,7 +155,7 @@ class Blocks:
         except CouplerError:
             is_same = False
         if not is_same:
-            self._forward = forward
+            self._forward, self._writes_answer = forward, False
 
     def _warm_up(self, manifest: Manifest) -> None:
         for size in dict.fromkeys(self.sizes):
@@ -160,9 +165,10 @@ class Blocks:
 
     def _checked(self, arguments: Sequence[torch.Tensor], manifest: Manifest) -> list[torch.Tensor]:
         """Call the module and check that its answer has the shapes of the manifest."""
+        into = [torch.empty(len(arguments[0]), manifest.n_outputs)] if self._writes_answer else []
         try:
             with torch.inference_mode():
-                answer = self._forward(*arguments)
+                answer = self._forward(*arguments, *into)
         except Exception as error:
             shapes = ", ".join(str(tuple(tensor.shape)) for tensor in arguments)
             raise CouplerError(
@@ -199,6 +205,8 @@ class Rows:
 
     def take(self, answer: torch.Tensor) -> None:
         """Copy an answer in; torch's dispatcher takes longer than a small copy, and is asked only where it must be."""
+        if answer is self._block:  # it was written here
+            return
         if answer.dtype is torch.float32 and answer.nbytes == self._size and answer.is_contiguous():
             lib.packing_copy(self._address, answer.data_ptr(), self._size)
         elif answer.shape == self._block.shape:

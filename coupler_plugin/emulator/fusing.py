@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A module in fewer operations: what torch spends on each is most of the time of a small network.
 
-Weights are transposed once instead of at every call, and activations are applied in the memory of what they follow.
-The kernels stay the same and so do the bits, which `blocks.py` proves with the module itself before it uses the result.
+Weights are transposed once instead of at every call, activations are applied in the memory of what they follow, and a
+last product is written where its answer is wanted. The kernels stay the same and so do the bits, which `blocks.py`
+proves with the module itself before it uses the result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
@@ -39,7 +41,22 @@ _RULES: Final = (
 )  # fmt: skip
 
 
-def fuse(forward: Any) -> Callable[..., Any] | None:
+@dataclass(frozen=True)
+class Fused:
+    """A module as a function.
+
+    Attributes
+    ----------
+    call : callable
+    writes_answer : bool
+        Whether it takes a tensor of the shape of its answer as a last argument, fills it and returns it.
+    """
+
+    call: Callable[..., Any]
+    writes_answer: bool
+
+
+def fuse(forward: Any) -> Fused | None:
     """Return the frozen method `forward` as a function of fewer operations; None where that cannot be told to work.
 
     Parameters
@@ -57,7 +74,21 @@ def fuse(forward: Any) -> Callable[..., Any] | None:
         torch._C._jit_pass_constant_propagation(graph)
         torch._C._jit_pass_dce(graph)
         graph.eraseInput(0)
-        function: Callable[..., Any] = torch._C._create_function_from_graph("forward", graph)
+        writes_answer = _write_last_product(graph)
+        return Fused(torch._C._create_function_from_graph("forward", graph), writes_answer)
     except (AttributeError, RuntimeError):  # none of this is promised by torch
         return None
-    return function
+
+
+def _write_last_product(graph: Any) -> bool:
+    """Let the graph write its answer into one more input, if the answer is one product that nothing else uses."""
+    answers = list(graph.outputs())
+    last = answers[0].node()
+    if len(answers) != 1 or last.kind() != "aten::addmm" or len(answers[0].uses()) != 1:
+        return False
+    product = graph.create(last.kind(), [*last.inputs(), graph.addInput("answer")], 1)
+    product.insertBefore(last)
+    answers[0].replaceAllUsesWith(product.output())
+    last.destroy()
+    graph.lint()
+    return True

@@ -19,7 +19,7 @@ import torch
 from coupler_plugin.emulator import kernels
 from coupler_plugin.emulator import manifest as manifests
 from coupler_plugin.emulator.device import CPU, OnDevice
-from coupler_plugin.emulator.fusing import fuse
+from coupler_plugin.emulator.fusing import Fused, fuse
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.parallel import broadcast, rank_of, together
 
@@ -44,7 +44,7 @@ class EmulatorFile:
         The frozen module's `forward`, without the layers that Python puts around a module's call.
     sha256 : str
         Hash of the file.
-    fused : callable, optional
+    fused : Fused, optional
         The same in fewer operations, to be used where it gives the same bits.
     draws : bool
         Whether each call draws random numbers: its dropout is active.
@@ -54,7 +54,7 @@ class EmulatorFile:
     manifest: manifests.Manifest
     forward: Callable[..., Any]
     sha256: str
-    fused: Callable[..., Any] | None = None
+    fused: Fused | None = None
     draws: bool = False
 
 

@@ -13,6 +13,7 @@ from small_emulators import Store, Touchy, field, write
 from torch import nn
 
 from coupler_plugin.emulator.blocks import Blocks
+from coupler_plugin.emulator.fusing import Fused
 from coupler_plugin.emulator.load import EmulatorFile, load
 
 N = 37
@@ -76,7 +77,7 @@ def answers(file: EmulatorFile, block: int | str) -> np.ndarray:
 def test_fewer_operations_give_the_same_bits(tmp_path: Path, module: nn.Module, block: int | str) -> None:
     file = emulator(tmp_path / "layers.pt", module)
     assert file.fused is not None
-    kinds = [node.kind() for node in file.fused.graph.nodes()]
+    kinds = [node.kind() for node in file.fused.call.graph.nodes()]
     assert "aten::linear" not in kinds
     assert "aten::t" not in kinds
     np.testing.assert_array_equal(answers(file, block), answers(replace(file, fused=None), block))
@@ -90,8 +91,29 @@ def test_what_does_not_run_in_fewer_operations_runs_as_it_is(tmp_path: Path, mod
 
 def test_what_gives_other_bits_is_not_used(tmp_path: Path) -> None:
     file = emulator(tmp_path / "layers.pt", Layers(nn.ReLU()))
-    wrong = replace(file, fused=lambda x: torch.nextafter(file.forward(x), torch.tensor(9.0)))
+    wrong = replace(file, fused=Fused(lambda x: torch.nextafter(file.forward(x), torch.tensor(9.0)), False))
     np.testing.assert_array_equal(answers(wrong, 16), answers(replace(file, fused=None), 16))
+
+
+def test_a_last_product_is_written_where_the_answer_is_wanted(tmp_path: Path) -> None:
+    file = emulator(tmp_path / "layers.pt", Layers(nn.ReLU()))
+    assert file.fused is not None
+    assert file.fused.writes_answer
+    answer = torch.zeros(N, 3)
+    assert file.fused.call(torch.ones(N, 5), answer) is answer
+    np.testing.assert_array_equal(answer, file.forward(torch.ones(N, 5)))
+
+
+def test_an_answer_that_is_used_again_is_not_written_elsewhere(tmp_path: Path) -> None:
+    class Twice(Layers):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.layers(x)
+            return torch.where(y > 0, y, -y)
+
+    file = emulator(tmp_path / "twice.pt", Twice(nn.ReLU()))
+    assert file.fused is not None
+    assert not file.fused.writes_answer
+    np.testing.assert_array_equal(answers(file, 16), answers(replace(file, fused=None), 16))
 
 
 def test_a_module_that_branches_is_left_alone(tmp_path: Path) -> None:
