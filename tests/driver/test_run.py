@@ -275,7 +275,7 @@ def test_missing_value_that_nothing_came_before_is_refused(tmp_path: Path, offli
 
 def test_interrupted_run_of_two_ranks_goes_on_where_it_stopped(tmp_path: Path, offline: Offline) -> None:
     forcing(0, 360).to_netcdf(tmp_path / "f.nc")
-    sections = {"restart": {}, "driver": {"end": "2001-12-01", "dt": "5min"}}
+    sections = {"restart": {}, "driver": {"end": "2001-12-01", "dt": "1min"}}
     path = offline(["f.nc"], emulator="carbon", **sections)
     environment = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     command = [sys.executable, "-m", "coupler_plugin", "run", str(path), "-n", "2"]
@@ -291,7 +291,7 @@ def test_interrupted_run_of_two_ranks_goes_on_where_it_stopped(tmp_path: Path, o
     stopped = history(tmp_path)
     assert 0 < stopped.sizes["time"] < 300
     days = stopped.sizes["time"] + 3
-    path = offline(["f.nc"], emulator="carbon", restart={}, driver={"dt": "5min", "end": str(_day(days))})
+    path = offline(["f.nc"], emulator="carbon", restart={}, driver={"dt": "1min", "end": str(_day(days))})
     run(path, resume=True)
     resumed = history(tmp_path)
     assert resumed.sizes["time"] == days
