@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one error of the plugin and its status codes.
 
-The numbers are part of the C ABI: `coupler_plugin.h`, the Fortran module and the table in the README carry the
-same ones, and a test holds them together.
+The numbers are part of the C ABI: `coupler_plugin.h`, the Fortran module and the table in docs/coupling_file.md carry
+the same ones, and a test holds them together.
 """
 
 from __future__ import annotations

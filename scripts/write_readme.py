@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the parts of README.md that come from elsewhere: the smallest host, the reference tables, the scores.
+"""Write the parts of README.md and docs/coupling_file.md that come from examples, schema, status codes and scores.
 
-`make readme` runs it after a change of what it reads; a test fails while README.md and its sources disagree.
+`make readme` runs it after a change of what it reads; a test fails while a page and its sources disagree.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from coupler_plugin.config import Config
+from coupler_plugin.emulator.load import load
 from coupler_plugin.errors import Status
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,21 +26,28 @@ METRICS = [
     ("rmse", "RMSE", ".2f"),
     ("r2", "R2", ".2f"),
     ("skill", "skill", ".2f"),
-    ("accuracy", "accuracy", ".4f"),
+    ("accuracy", "accuracy", ".3f"),
     ("mean_iou", "mean IoU", ".3f"),
-    ("changed_accuracy", "of changed pixels", ".3f"),
+    ("changed_accuracy", "accuracy of changed pixels", ".3f"),
 ]
 MEANING = re.compile(r"^    (\w+) = (\d+)(?:  #: (.*))?$", re.MULTILINE)
 
 
 def write(text: str) -> str:
-    """Return README.md with its generated parts made anew."""
-    for name, language in (("host.f90", "fortran"), ("coupling.yml", "yaml")):
-        path = f"examples/00_smallest_host/{name}"
-        text = replace(text, path, f"```{language}\n{(ROOT / path).read_text()}```\n")
-    text = replace(text, "reference: coupling file", "\n".join(coupling_file(Config, "")) + "\n")
-    text = replace(text, "reference: status codes", status_codes())
-    return replace(text, "scores", scores())
+    """Return a page with its generated parts made anew."""
+    for mark in re.findall(r"<!-- (.*) -->", text):
+        kind, _, name = mark.partition(": ")
+        if kind == "keys":
+            content = keys(name)
+        elif kind == "scores":
+            content = scores()
+        elif kind == "status codes":
+            content = status_codes()
+        else:
+            language = {".f90": "fortran", ".yml": "yaml"}[Path(mark).suffix]
+            content = f"```{language}\n{(ROOT / mark).read_text()}```\n"
+        text = replace(text, mark, content)
+    return text
 
 
 def replace(text: str, mark: str, content: str) -> str:
@@ -51,18 +60,26 @@ def replace(text: str, mark: str, content: str) -> str:
     return text[:begin] + content + rest[old.end() :]
 
 
-def coupling_file(section: type[BaseModel], prefix: str) -> list[str]:
-    """Return the rows of the reference of a section and of the sections in it."""
-    rows = ["| key | default | what it is |", "|---|---|---|"] if not prefix else []
-    for name, field in section.model_fields.items():
-        key = f"{prefix}{field.alias or name}"
-        inner = inner_section(field.annotation)
-        default = "required" if field.is_required() else shown(field.default)
-        rows.append(f"| `{key}` | {default} | {field.description or first_line(inner)} |")
-        if inner is not None and name != "fields":
-            kind = str(field.annotation)
-            rows += coupling_file(inner, f"{key}{'[]' if 'list[' in kind else '.NAME' if 'dict[' in kind else ''}.")
-    return rows
+def keys(name: str) -> str:
+    """Return the table of a section of the coupling file, or of what stands in none, for ``run``."""
+    fields = Config.model_fields
+    sections = {key: inner_section(field.annotation) for key, field in fields.items() if key != "fields"}
+    chosen = [key for key in fields if (key == name if name in fields else not sections.get(key))]
+    rows = [row for key in chosen for row in described(key, fields[key])]
+    return "\n".join(["| key | default | what it is |", "|---|---|---|", *rows]) + "\n"
+
+
+def described(key: str, field: FieldInfo) -> list[str]:
+    """Return the rows of a key and of the section under it."""
+    inner = inner_section(field.annotation)
+    default = "required" if field.is_required() else shown(field.default)
+    rows = [f"| `{key}` | {default} | {field.description or first_line(inner)} |"]
+    if inner is None or key == "fields":
+        return rows
+    kind = str(field.annotation)
+    prefix = f"{key}{'[]' if 'list[' in kind else '.NAME' if 'dict[' in kind else ''}."
+    below = ((f"{prefix}{part.alias or name}", part) for name, part in inner.model_fields.items())
+    return rows + [row for name, part in below for row in described(name, part)]
 
 
 def inner_section(annotation: Any) -> type[BaseModel] | None:
@@ -97,21 +114,31 @@ def status_codes() -> str:
 
 def scores() -> str:
     """Return the table of scores, from the files that `evaluate` writes beside the emulators."""
-    rows = ["| emulator | output | model | scores |", "|---|---|---|---|"]
+    rows = ["| emulator, scored on | output | scores | this emulator | baselines |", "|---|---|---|---|---|"]
     for path in sorted((ROOT / "torchscript_models" / "zoo").glob("*.json")):
         for protocol, outputs in json.loads(path.read_text())["scores"].items():
+            units = {entry.name: entry.units for entry in load(path.with_suffix(".pt")).manifest.outputs}
+            lead = f"{path.stem}, {protocol.replace('_', ' ')}"
             for output, entry in outputs.items():
                 if not isinstance(entry, dict):
                     continue
-                models = {"**this emulator**": entry, **entry["baselines"]}
-                for model, score in models.items():
-                    lead = f"{path.stem} ({protocol.replace('_', ' ')}) | {output}" if model.startswith("*") else " | "
-                    known = ((label, score.get(key), form) for key, label, form in METRICS)
-                    shown = ", ".join(f"{label} {value:{form}}" for label, value, form in known if value is not None)
-                    rows.append(f"| {lead} | {model.replace('_', ' ')} | {shown} |")
+                known = [metric for metric in METRICS if entry.get(metric[0]) is not None]
+                labels = ", ".join(label for _, label, _ in known)
+                if units.get(output, "1") != "1":
+                    labels = labels.replace("RMSE", f"RMSE [{units[output]}]")
+                others = "; ".join(
+                    f"{name.replace('_', ' ')} {figures(it, known)}" for name, it in entry["baselines"].items()
+                )
+                rows.append(f"| {lead} | {output} | {labels} | **{figures(entry, known)}** | {others} |")
+                lead = ""
     return "\n".join(rows) + "\n"
 
 
+def figures(score: dict[str, float], known: list[tuple[str, str, str]]) -> str:
+    """Return the scores of a model, as the table shows them."""
+    return ", ".join(f"{score[key]:{form}}" for key, _, form in known)
+
+
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    readme.write_text(write(readme.read_text()))
+    for page in (ROOT / "README.md", ROOT / "docs" / "coupling_file.md"):
+        page.write_text(write(page.read_text()))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""README.md says what its sources say, and its complete host compiles, runs and grows leaves."""
+"""The generated pages say what their sources say, and its complete host compiles, runs and grows leaves."""
 
 from __future__ import annotations
 
@@ -13,23 +13,32 @@ from pathlib import Path
 import pytest
 
 from coupler_plugin.cli.prefix import native_prefix
+from coupler_plugin.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGES = [p.relative_to(ROOT) for form in ("*.md", "docs/**/*.md", "examples/*/*.md") for p in ROOT.glob(form)]
 
 
-def test_generated_parts_are_up_to_date() -> None:
+@pytest.mark.parametrize("page", ["README.md", "docs/coupling_file.md"])
+def test_generated_parts_are_up_to_date(page: str) -> None:
     spec = importlib.util.spec_from_file_location("write_readme", ROOT / "scripts" / "write_readme.py")
     assert spec is not None
     assert spec.loader is not None
     writer = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(writer)
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / page).read_text()
     assert writer.write(text) == text, "run 'make readme'"
 
 
-def test_links_lead_to_files() -> None:
-    targets = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text())
-    assert [target for target in targets if "://" not in target and not (ROOT / target).exists()] == []
+def test_every_section_of_the_coupling_file_has_its_table() -> None:
+    page = (ROOT / "docs" / "coupling_file.md").read_text()
+    assert [key for key in Config.model_fields if f"\n| `{key}` |" not in page] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_lead_to_files(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", (ROOT / page).read_text())
+    assert [target for target in targets if "://" not in target and not (ROOT / page.parent / target).exists()] == []
 
 
 def test_smallest_host_runs(tmp_path: Path) -> None:
