@@ -63,14 +63,15 @@ def init(handle: int, config: Any, comm: Any, start: Any, dt: float, abort_on_er
     return OK
 
 
-def set_cells(handle: int, ids: Any, lon: Any, lat: Any, area: Any) -> int:
+def set_cells(handle: int, ids: Any, lon: Any, lat: Any, area: Any, corner_lon: Any, corner_lat: Any) -> int:
     """Hand the cells of this rank to the coupler, which copies them."""
+    optional = (("area", area), ("corner_lon", corner_lon), ("corner_lat", corner_lat))
     try:
         _couplers[handle].set_cells(
             arrays.view(_ffi, ids, "id"),
             arrays.view(_ffi, lon, "lon"),
             arrays.view(_ffi, lat, "lat"),
-            None if area == _ffi.NULL else arrays.view(_ffi, area, "area"),
+            *(None if array == _ffi.NULL else arrays.view(_ffi, array, name) for name, array in optional),
         )
     except BaseException as error:
         return _fail(handle, error)

@@ -94,6 +94,18 @@ int coupler_set_cells(int handle, const coupler_array *id, const coupler_array *
                       const coupler_array *area);
 
 /**
+ * Say which cells this rank owns, and where their corners are: conservative regridding needs them where the YAML file
+ * does not name the host's grid. Otherwise it does what @ref coupler_set_cells does.
+ * @param[in] corner_lon  longitudes of the corners [degrees east], or NULL; one more dimension than the cells, the
+ *                        fastest, with at least three corners in order around each cell; a cell with fewer than that
+ *                        dimension has repeats its last one
+ * @param[in] corner_lat  latitudes of the corners [degrees north], or NULL; both or none
+ */
+int coupler_set_cells_with_corners(int handle, const coupler_array *id, const coupler_array *lon,
+                                   const coupler_array *lat, const coupler_array *area,
+                                   const coupler_array *corner_lon, const coupler_array *corner_lat);
+
+/**
  * Bind a field to the host's memory, which must stay where it is until it is bound again or the coupler is finalized.
  * @param[in] name   name or alias in the field dictionary, such as "tas"
  * @param[in] field  array of the shape of the cells, with one more dimension for fields that have levels

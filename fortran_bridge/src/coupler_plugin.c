@@ -215,6 +215,13 @@ int coupler_init(const char *config, const int *comm, const char *start, double 
 int coupler_set_cells(int handle, const coupler_array *id, const coupler_array *lon, const coupler_array *lat,
                       const coupler_array *area)
 {
+    return coupler_set_cells_with_corners(handle, id, lon, lat, area, NULL, NULL);
+}
+
+int coupler_set_cells_with_corners(int handle, const coupler_array *id, const coupler_array *lon,
+                                   const coupler_array *lat, const coupler_array *area,
+                                   const coupler_array *corner_lon, const coupler_array *corner_lat)
+{
     coupler *self = find(handle);
     coupler_guard guard;
 
@@ -222,7 +229,7 @@ int coupler_set_cells(int handle, const coupler_array *id, const coupler_array *
     if (!id || !lon || !lat)
         return fail(self, COUPLER_ERROR_CELLS, "set_cells was called without ids, longitudes or latitudes.");
     coupler_guard_enter(&guard, self->threads);
-    return conclude(self, &guard, coupler_python_set_cells(handle, id, lon, lat, area));
+    return conclude(self, &guard, coupler_python_set_cells(handle, id, lon, lat, area, corner_lon, corner_lat));
 }
 
 int coupler_bind(int handle, const char *name, const coupler_array *field, const char *units)

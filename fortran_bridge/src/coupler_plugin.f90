@@ -88,11 +88,12 @@ module coupler_plugin
          integer(c_int), intent(out) :: handle
       end function c_init
 
-      integer(c_int) function c_set_cells(handle, id, lon, lat, area) bind(c, name='coupler_set_cells_descriptor')
+      integer(c_int) function c_set_cells(handle, id, lon, lat, area, corner_lon, corner_lat) &
+         bind(c, name='coupler_set_cells_descriptor')
          import :: c_int
          integer(c_int), value :: handle
          type(*), dimension(..), intent(in) :: id, lon, lat
-         type(*), dimension(..), intent(in), optional :: area
+         type(*), dimension(..), intent(in), optional :: area, corner_lon, corner_lat
       end function c_set_cells
 
       integer(c_int) function c_bind(handle, name, field, units) bind(c, name='coupler_bind_descriptor')
@@ -166,15 +167,21 @@ contains
    end subroutine init
 
    !> Say which cells this rank owns. All arrays have one shape, of rank 0 to 4; they are copied.
-   subroutine set_cells(self, id, lon, lat, area, rc)
+   !!
+   !! Conservative regridding needs corners where the YAML file does not name the host's grid: both arrays have one more
+   !! dimension, the first, as in `corner_lon(4, ni, nj)`, with the corners in order around each cell. A cell with fewer
+   !! than others repeats its last.
+   subroutine set_cells(self, id, lon, lat, area, corner_lon, corner_lat, rc)
       class(coupler_t), intent(in) :: self
       type(*), dimension(..), intent(in) :: id             !! global number of each cell from 1; 0: not active; integer
       type(*), dimension(..), intent(in) :: lon            !! longitude [degrees east]; real
       type(*), dimension(..), intent(in) :: lat            !! latitude [degrees north]; real
       type(*), dimension(..), intent(in), optional :: area !! area [m2]; real
+      type(*), dimension(..), intent(in), optional :: corner_lon !! longitudes of the corners [degrees east]; real
+      type(*), dimension(..), intent(in), optional :: corner_lat !! latitudes of the corners [degrees north]; real
       integer(c_int), intent(out), optional :: rc          !! status
 
-      call answer(self%handle, c_set_cells(self%handle, id, lon, lat, area), rc)
+      call answer(self%handle, c_set_cells(self%handle, id, lon, lat, area, corner_lon, corner_lat), rc)
    end subroutine set_cells
 
    !> Bind a field to an array of the host, of any real kind and any strides; it is not copied, but read and written

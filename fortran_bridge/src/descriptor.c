@@ -18,7 +18,8 @@ coupler_array coupler_array_of_descriptor(const CFI_cdesc_t *descriptor);
 #endif
 
 int coupler_set_cells_descriptor(int handle, const CFI_cdesc_t *id, const CFI_cdesc_t *lon, const CFI_cdesc_t *lat,
-                                 const CFI_cdesc_t *area);
+                                 const CFI_cdesc_t *area, const CFI_cdesc_t *corner_lon,
+                                 const CFI_cdesc_t *corner_lat);
 int coupler_bind_descriptor(int handle, const char *name, const CFI_cdesc_t *field, const char *units);
 
 #ifdef __GNUC__
@@ -47,15 +48,19 @@ coupler_array coupler_array_of_descriptor(const CFI_cdesc_t *descriptor)
 }
 
 int coupler_set_cells_descriptor(int handle, const CFI_cdesc_t *id, const CFI_cdesc_t *lon, const CFI_cdesc_t *lat,
-                                 const CFI_cdesc_t *area)
+                                 const CFI_cdesc_t *area, const CFI_cdesc_t *corner_lon,
+                                 const CFI_cdesc_t *corner_lat)
 {
-    coupler_array ids = coupler_array_of_descriptor(id);
-    coupler_array longitudes = coupler_array_of_descriptor(lon);
-    coupler_array latitudes = coupler_array_of_descriptor(lat);
-    coupler_array areas = {0};
+    const CFI_cdesc_t *given[] = {id, lon, lat, area, corner_lon, corner_lat};
+    coupler_array arrays[6], *present[6] = {0};
 
-    if (area) areas = coupler_array_of_descriptor(area);
-    return coupler_set_cells(handle, &ids, &longitudes, &latitudes, area ? &areas : 0);
+    for (int i = 0; i < 6; i++) {
+        if (!given[i]) continue;
+        arrays[i] = coupler_array_of_descriptor(given[i]);
+        present[i] = &arrays[i];
+    }
+    return coupler_set_cells_with_corners(handle, present[0], present[1], present[2], present[3], present[4],
+                                          present[5]);
 }
 
 int coupler_bind_descriptor(int handle, const char *name, const CFI_cdesc_t *field, const char *units)

@@ -22,9 +22,6 @@ SANITIZED = os.environ.get("COUPLER_PLUGIN_SANITIZED")
 @pytest.fixture(scope="session")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Hosts:
     """Hosts that are linked with the library of the Python that runs the tests."""
-    for compiler in ("gfortran", "gcc"):
-        if shutil.which(compiler) is None:
-            pytest.skip(f"{compiler} is not installed")
     if SANITIZED:  # `make sanitize`: a library and hosts that watch themselves
         return Hosts(tmp_path_factory.mktemp("hosts"), Path(SANITIZED), ("-g", "-fsanitize=address"))
     return Hosts(tmp_path_factory.mktemp("hosts"), native_prefix())
@@ -33,9 +30,8 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Hosts:
 @pytest.fixture(scope="session")
 def mpi_hosts(hosts: Hosts) -> Hosts:
     """The same, where there is an MPI to compile and run with."""
-    for tool in ("mpif90", "mpicc", "mpirun"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is not installed")
+    if shutil.which("mpirun") is None:
+        pytest.skip("mpirun is not installed")
     return hosts
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -80,6 +81,8 @@ class Hosts:
                     ["coupler_plugin_fortran", "coupler_plugin"],
                 )
             compiler = COMPILER[source.suffix, mpi]
+            if shutil.which(compiler) is None:
+                pytest.skip(f"{compiler} is not installed")
             command = [
                 compiler,
                 *WARNINGS,
