@@ -33,7 +33,7 @@ from step_cost import COMPILER, HERE, LAYERS, machine, network, output
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from coupler_plugin.config import BLOCK
+from coupler_plugin.config.emulators import BLOCK
 from coupler_plugin.emulator import manifest
 from torchscript_models.unet import UNet
 

@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The coupling step: accumulate, and when an alarm rings import, run, export and write history.
+"""The coupling step: accumulate, and when an alarm rings import, run, export and write.
 
 In-line hosts (through the bridge) and Python programs use this one class, so that both give the same bits.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from hashlib import sha256
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,45 +16,29 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from coupler_plugin import meeting, report
-from coupler_plugin.accumulate import Accumulator
-from coupler_plugin.cells import Cells, HostArray
-from coupler_plugin.clock import Alarm, Clock, parse_interval
-from coupler_plugin.config import Config, RestartSection, faults, load_config, parse_constant
+from coupler_plugin.cells import Cells
+from coupler_plugin.clock import Clock, parse_interval
+from coupler_plugin.config import Config, load_config
+from coupler_plugin.config.constants import parse_constant
+from coupler_plugin.config.faults import faults
 from coupler_plugin.emulator.column import ColumnEmulator
-from coupler_plugin.emulator.device import choose
-from coupler_plugin.emulator.gridded import GridEmulator, grid_of
-from coupler_plugin.emulator.load import load
-from coupler_plugin.emulator.planning import Planner
-from coupler_plugin.emulator.ports import Reader
+from coupler_plugin.emulator.from_config import load_emulators
 from coupler_plugin.energy import Meter
 from coupler_plugin.errors import CouplerError, Status
-from coupler_plugin.exchange import Exchange, Window, producers
-from coupler_plugin.fields import Conversion, Fields
-from coupler_plugin.guard.surround import Surveyor
-from coupler_plugin.history import stamp
+from coupler_plugin.exchange import Exchange, producers
+from coupler_plugin.fields import Fields
 from coupler_plugin.meeting import meet
-from coupler_plugin.memory import check_fit, recall, restore
-from coupler_plugin.parallel import allgather, rank_of, together
-from coupler_plugin.record import Recorder
-from coupler_plugin.restart import Memory, RestartFiles
-from coupler_plugin.stream import Stream
+from coupler_plugin.parallel import together
+from coupler_plugin.restart import Restarts
 from coupler_plugin.timers import Timers
+from coupler_plugin.windows import Windows
+from coupler_plugin.wiring import Scheduled, Wiring
+from coupler_plugin.writers import Writers
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-logger = logging.getLogger("coupler_plugin")
-
 _NEVER = 2**63
-
-
-@dataclass
-class Scheduled:
-    """An emulator, the window whose alarm it runs on, and the accumulators that average its answers."""
-
-    emulator: ColumnEmulator
-    window: Window
-    samples: list[Accumulator]
 
 
 class Coupler:
@@ -90,7 +70,7 @@ class Coupler:
         self.timers = Timers()
         #: what the run cost, once it is finalized, where the coupling file asks for a report
         self.report: dict[str, Any] = {}
-        self.config = config if isinstance(config, Config) else load_config(config, comm)[0]
+        self.config = config if isinstance(config, Config) else load_config(config, comm)
         self._settle_threads()
         section = self.config.report
         self._meter = Meter(comm) if section and section.energy == "measure" else None
@@ -98,43 +78,30 @@ class Coupler:
             self.timers.events = []
         self.clock = Clock(start, dt, self.config.calendar)
         self.fields = Fields(self.config.fields)
-        self.emulators = [self._load(index) for index in range(len(self.config.emulators))]
+        self.emulators = load_emulators(self.config, comm)
         self.cells: Cells | None = None
         self._check()
-        self._windows: dict[str, Window] = {}
+        self._windows = Windows(self.clock)
         for index, emulator in enumerate(self.emulators):
             with self.config.blaming("emulators", index, "every"):
-                self._windows.setdefault(emulator.every, Window(Alarm(self.clock, emulator.every)))
-        #: seconds that records of the histories may wait in memory; more than 0 is for who closes them in any case
-        self.patience = 0.0
-        self._streams: list[Stream] = []
-        for index, history in enumerate(self.config.history):
-            with self.config.blaming("history", index, "every"):
-                window = self._windows.setdefault(history.every, Window(Alarm(self.clock, history.every)))
-            self._streams.append(Stream(history, window, self.fields, self.clock))
-        self._recorder: Recorder | None = None
-        if self.config.record:
-            with self.config.blaming("record", "every"):
-                every = self.config.record.every
-                window = self._windows.setdefault(every, Window(Alarm(self.clock, every)))
-            self._recorder = Recorder(self.config.record, window, self.fields, self.clock)
-        self._restart: RestartFiles | None = None
-        self._restart_alarm: Alarm | None = None
-        if self.config.restart and self.config.restart.every:
-            with self.config.blaming("restart", "every"):
-                self._restart_alarm = Alarm(self.clock, self.config.restart.every)
+                self._windows.open(emulator.every)
+        self.writers = Writers(self.config, self._windows, self.fields, self.clock, comm)
+        self._is_written = bool(self.config.history or self.config.record)
+        restart = self.config.restart
+        self._restarts = Restarts(self.config, restart, self.clock, comm) if restart else None
         self._alarms = [window.alarm for window in self._windows.values()]
+        self._restart_alarm = self._restarts.alarm if self._restarts else None
         if self._restart_alarm:
             self._alarms.append(self._restart_alarm)
-        #: the restart that this run went on from: its time, or None
-        self.restarted_from: str | None = None
+        self._schedule: list[Scheduled] = []
+        self._updates: list[Callable[[], None]] = []
         self._inference = torch.inference_mode()
         self._is_prepared = self._is_finalized = False
 
     @property
-    def streams(self) -> Sequence[Stream]:
-        """The histories, in the order of the coupling file."""
-        return self._streams
+    def restarted_from(self) -> str | None:
+        """Time of the restart that this run went on from."""
+        return self._restarts.read_from if self._restarts else None
 
     def set_cells(
         self,
@@ -166,6 +133,10 @@ class Coupler:
         named = [(self.fields[name], text) for name, text in self.config.constants.items()]
         constants = {entry.name: parse_constant(entry, text) for entry, text in named}
         self._exchange = Exchange(self.fields, self.clock, self.cells, constants, self.emulators)
+        self._wiring = Wiring(
+            self.config, self.fields, self.clock, self.cells, self._exchange, self._windows, self.emulators,
+            self.writers, self.comm,
+        )  # fmt: skip
 
     def bind(self, name: str, array: NDArray[Any], units: str | None = None) -> None:
         """Hand over an array of the host, which is read or written in place at every step from now on.
@@ -208,34 +179,27 @@ class Coupler:
     def write_restart(self) -> None:
         """Write a restart of the present time, whatever its alarm says; a collective call."""
         self._expect("write_restart", self._is_prepared, "take a step before it")
-        self._expect("write_restart", self._restart is not None, "the coupling file has no section 'restart:'")
-        assert self._restart
+        self._expect("write_restart", self._restarts is not None, "the coupling file has no section 'restart:'")
+        assert self._restarts
         self._meet("write_restart")
-        for stream in self._streams:  # a run that goes on from here finds in its histories all that was before
-            together(self.comm, stream.flush)
-        if self._recorder:
-            self._recorder.flush()
-        self._restart.write(self.clock.stamp(self.clock.now), self._recall())
-
-    def _recall(self) -> Memory:
-        memory = recall(self.clock, self.emulators, self._windows)
-        return replace(memory, facts={**memory.facts, "coupling_file_sha256": self._config_hash()})
+        self.writers.flush()  # a run that goes on from here finds in its histories all that was before
+        self._restarts.write(self.emulators, self._windows)
 
     def has_restart(self) -> bool:
         """Return whether the first step will go on from a restart; a collective call, after `set_cells`."""
-        section, stamp = self.config.restart, self.clock.stamp(self.clock.start)
-        return section is not None and section.read != "never" and self._restart_files(section, {}).exists(stamp)
+        assert self.cells is not None
+        return self._restarts is not None and self._restarts.exists(self.cells)
 
     def first_call(self, emulator: ColumnEmulator) -> int:
         """Return when an emulator is due for the first time [microseconds since 0001-01-01]."""
         return self._windows[emulator.every].alarm.next
 
     def finalize(self) -> None:
-        """End the run: close the history file and write the report; a collective call."""
+        """End the run: close what was written and write the report; a collective call."""
         self._expect("finalize", True, "")
         self._meet("finalize")
         self._is_finalized = True
-        self.close_history()
+        self.close_writers()
         if self.config.report:
             self.report = report.summarise(
                 self.config.report, self.comm, self.clock, self.cells, self.emulators, self.timers,
@@ -243,35 +207,13 @@ class Coupler:
             )  # fmt: skip
             report.write(self.report, self.config.report, self.comm)
 
-    def close_history(self) -> None:
-        """Finish the files of history and record, whatever has happened before; a collective call."""
+    def close_writers(self) -> None:
+        """Finish the files of histories and record, whatever has happened before; a collective call."""
         since = perf_counter()
-        for stream in self._streams:
-            together(self.comm, stream.close)
-        if self._recorder:
-            self._recorder.close()
+        self.writers.close()
         self.timers.seconds["write"] += perf_counter() - since  # no part of a step, and of no timeline
 
     # --- before the first step ----------------------------------------------------------------------------------
-
-    def _load(self, index: int) -> ColumnEmulator:
-        """Load an emulator of the coupling file."""
-        section = self.config.emulators[index]
-        with self.config.blaming("emulators", index, "device"):
-            device = choose(section.device, self.comm)
-        with self.config.blaming("emulators", index, "model"):
-            file = load(section.model, self.comm, section.sha256, device=device)
-        with self.config.blaming("emulators", index, "outputs" if section.outputs else "model"):
-            grid = section.grid or grid_of(file.manifest)
-            if grid is None and file.manifest.kind == "tile":
-                raise CouplerError(
-                    Status.CONFIG,
-                    f"the emulator '{file.manifest.name}' sees tiles of a grid, but neither its manifest nor the "
-                    "coupling file names one; write 'grid:' beside 'model:'.",
-                )
-            if grid is not None:
-                return GridEmulator(file, section, grid, self.comm)
-            return ColumnEmulator(file, section)
 
     def _meet(self, call: str) -> None:
         """Wait for all ranks; when they do not come, this coupler is at its end: ranks are at different calls."""
@@ -305,139 +247,21 @@ class Coupler:
     def _prepare(self) -> None:
         self._expect("step", self.cells is not None, "call set_cells and bind before the first step")
         self._meet("the first step")
-        self._lay_out()
-        for emulator in self.emulators:
-            self._prepare_emulator(emulator)
-        memory = self._read_restart(self.config.restart) if self.config.restart else None
-        for emulator in self._gridded:
-            together(self.comm, partial(self._static_readers, emulator))
-            emulator.own.fetch_static()
+        assert self.cells is not None
+        self._wiring.prepare()
+        if self._restarts:
+            self._restarts.read(self.cells, self.emulators)
+        self._wiring.fetch_static()
         together(self.comm, self._connect)
-        if memory:
-            together(self.comm, lambda: restore(memory, self.emulators, self._windows))
-        assert self.cells is not None
-        for stream in self._streams:
-            stream.open(self.cells, self._provenance(), self.comm, self.restarted_from is not None, self.patience)
-        if self._recorder:
-            provenance = {**self._provenance(), "title": "Recorded fields of a host and its emulators"}
-            self._recorder.open(self.cells, provenance, self.emulators, self.comm, self.restarted_from is not None)
+        if self._restarts:
+            self._restarts.restore(self.emulators, self._windows)
+        self.writers.open(self.cells, self.emulators, resume=self.restarted_from is not None)
         self._is_prepared = True
-
-    @property
-    def _gridded(self) -> list[GridEmulator]:
-        return [emulator for emulator in self.emulators if isinstance(emulator, GridEmulator)]
-
-    def _lay_out(self) -> None:
-        """Plan the grids of the emulators that have one of their own; a collective call."""
-        assert self.cells is not None
-        planner = Planner(self.config.regrid, self.fields, self.cells, self.comm)
-        for emulator in self._gridded:
-            asked = [*emulator.asks, *emulator.of_host(self.fields)]
-            mine = {self.fields[name].name for name in asked if self._exchange.travels(name, emulator)}
-            inputs = set().union(*allgather(self.comm, mine))  # a rank that lacks one says so when it connects
-            outputs = {entry.name for entry in emulator.manifest.outputs}
-            plan = planner.plan(emulator.name, emulator.grid, inputs, outputs, emulator.manifest.tile)
-            emulator.lay_out(plan, self.cells)
-            emulator.read_static(self.fields)
-
-    def _static_readers(self, emulator: ColumnEmulator) -> list[tuple[Reader, Conversion]]:
-        return [
-            emulator.static_reader(entry, self._exchange.usual(entry))
-            or self._exchange.reader(emulator, entry, "last", self._windows, is_static=True)
-            for entry in emulator.manifest.static
-        ]
-
-    def _prepare_emulator(self, emulator: ColumnEmulator) -> None:
-        cells = self.cells
-        assert cells is not None
-        if isinstance(emulator, GridEmulator):
-            emulator.prepare(cells)
-        else:
-            together(self.comm, lambda: emulator.prepare(cells))
-        keeps_bits = emulator.keeps_bits or emulator.file.draws
-        if emulator.block != "exact" and not keeps_bits and rank_of(self.comm) == 0:
-            logger.warning(
-                "the emulator '%s' gives a cell other last bits at another place of a block: they will depend on the "
-                "number of ranks. Unset MKL_CBWR, or set it to AUTO.",
-                emulator.name,
-            )
 
     def _connect(self) -> None:
         """Resolve where every input comes from and every output goes; again after an array was bound anew."""
-        exchange, windows = self._exchange, self._windows
-        asked = {name for stream in self._streams for name in stream.names}
-        for emulator in self.emulators:
-            asked |= {self.fields[name].name for name in emulator.asks}
-        if self._recorder:
-            asked |= self._recorder.asks(self.emulators)
-        assert self.cells is not None
-        surveyor = Surveyor(self.fields, self.clock, self.cells, exchange, windows)
-        for emulator in self._gridded:
-            emulator.own.begin()
-        for emulator in self.emulators:
-            inputs = [exchange.reader(emulator, e, e.aggregate, windows) for e in emulator.manifest.inputs]
-            static = self._static_readers(emulator)
-            receivers = exchange.receivers(emulator, asked)
-            emulator.connect(inputs, static, *receivers, surveyor.surround(emulator), surveyor.compare(emulator))
-        for stream in self._streams:
-            stream.connect(exchange, self.emulators)
-        if self._recorder:
-            self._recorder.connect(exchange, self.emulators, windows)
-        self._schedule = [
-            Scheduled(
-                emulator,
-                windows[emulator.every],
-                [
-                    *exchange.samples(emulator, windows),
-                    *(
-                        flags
-                        for stream in self._streams
-                        if stream.window is not windows[emulator.every]
-                        for flags in stream.flags_of(emulator)
-                    ),
-                ],
-            )
-            for emulator in self.emulators
-        ]
-        self._updates = [
-            accumulator.update
-            for window in windows.values()
-            if window.alarm.interval.micro != self.clock.dt  # a window of one step is read from the host as it is
-            for accumulator in window.accumulators.values()
-            if isinstance(accumulator.source, HostArray) and accumulator.aggregate != "last"
-        ]
+        self._schedule, self._updates = self._wiring.connect()
         self._next_alarm = self._soonest()
-
-    def _provenance(self) -> dict[str, str]:
-        """Return what made the files of this run, as their global attributes."""
-        found = report.versions()
-        return {
-            "title": "Fields of coupled emulators and of their host",
-            "source": "; ".join(f"{e.name} {e.manifest.version} ({e.file.path.name})" for e in self.emulators),
-            "history": f"{stamp()}: written by coupler_plugin {found['coupler_plugin']}",
-            "versions": ", ".join(f"{name} {version}" for name, version in found.items()),
-            "model_sha256": " ".join(emulator.file.sha256 for emulator in self.emulators),
-            "coupling_file_sha256": self._config_hash(),
-            "coupling_file": self.config.text,
-        }
-
-    def _config_hash(self) -> str:
-        return sha256(self.config.text.encode()).hexdigest()
-
-    def _restart_files(self, section: RestartSection, own: Mapping[str, Cells]) -> RestartFiles:
-        assert self.cells is not None
-        return RestartFiles(section.dir, section.name, section.keep, self.cells, own, self.comm)
-
-    def _read_restart(self, section: RestartSection) -> Memory | None:
-        """Return what the run goes on from, if there is a restart of its start."""
-        self._restart = self._restart_files(section, {e.key: e.cells for e in self._gridded})
-        stamp = self.clock.stamp(self.clock.start)
-        if section.read == "never" or not (self._restart.exists(stamp) or section.read == "required"):
-            return None
-        memory = self._restart.read(stamp)
-        together(self.comm, lambda: check_fit(memory.facts, self.clock, self.emulators, section.accept))
-        self.restarted_from = stamp
-        return memory
 
     @np.errstate(all="ignore")  # places without a cell may hold anything; what matters is checked, not warned of
     def _accumulate(self) -> None:
@@ -454,13 +278,15 @@ class Coupler:
         if Coupler._threads != self.config.threads:
             self._settle_threads()
         try:
-            if self._recorder and self._recorder.window.alarm.next <= now:
-                self._recorder.look()
+            if self._is_written:
+                self.writers.look(now)
             for scheduled in self._schedule:
                 if scheduled.window.alarm.next <= now:
                     self._run(scheduled)
-            if self._streams or self._recorder:
-                self._write(now)
+            if self._is_written:
+                since = perf_counter()
+                self.writers.write(now)
+                self.timers.add("write", since)
         finally:  # after an error, a host that goes on meets the next alarms at their own times
             for window in self._windows.values():
                 if window.alarm.next <= now:
@@ -472,16 +298,6 @@ class Coupler:
             since = perf_counter()
             self.write_restart()
             self.timers.add("write", since)
-
-    def _write(self, now: int) -> None:
-        """Write the records that are due."""
-        since = perf_counter()
-        for stream in self._streams:
-            if stream.window.alarm.next <= now:
-                stream.write()
-        if self._recorder and self._recorder.window.alarm.next <= now:
-            self._recorder.write()
-        self.timers.add("write", since)
 
     def _soonest(self) -> int:
         """Return the next moment at which something is due."""

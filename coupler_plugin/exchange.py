@@ -7,8 +7,8 @@ coupling file, or from the clock and the sun, in this order.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,49 +16,15 @@ from numpy.typing import NDArray
 
 from coupler_plugin.accumulate import Accumulator, Source
 from coupler_plugin.cells import Cells, HeldArray, HostArray, Values
-from coupler_plugin.clock import Alarm, Clock
-from coupler_plugin.config import Constant
+from coupler_plugin.clock import Clock
+from coupler_plugin.config.constants import Constant
 from coupler_plugin.derived import DERIVED, Sun
 from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.emulator.manifest import Input, Output, Variable
 from coupler_plugin.emulator.ports import Fixed, Reader, Sampled
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.fields import Conversion, FieldEntry, Fields
-
-
-@dataclass
-class Window:
-    """What shares an alarm: its accumulators begin anew together when it has rung."""
-
-    alarm: Alarm
-    #: by field, aggregate and origin: what the host holds is not what an emulator of the same field gave
-    accumulators: dict[tuple[str, str, str], Accumulator] = field(default_factory=dict)
-
-    def accumulator(self, name: str, aggregate: str, source: Source) -> Accumulator:
-        """Return the one accumulator of a field in this window, reading `source` from now on."""
-        key = (name, aggregate, "emulator" if isinstance(source, HeldArray) else "host")
-        found = self.accumulators.setdefault(key, Accumulator(aggregate, source))
-        found.source = source
-        return found
-
-    def recall(self) -> tuple[dict[str, Any], dict[str, Values]]:
-        """Return when the window began, the samples of each accumulator, and what they hold."""
-        counts = {".".join(key): found.count for key, found in self.accumulators.items()}
-        held = {".".join(key): found.recall() for key, found in self.accumulators.items()}
-        return {"begin": self.alarm.last, "counts": counts}, {k: v for k, v in held.items() if v is not None}
-
-    def restore(self, facts: Mapping[str, Any], arrays: Mapping[str, Values]) -> None:
-        """Go on with a window that was recalled."""
-        self.alarm.last = facts["begin"]
-        for key, accumulator in self.accumulators.items():
-            if (name := ".".join(key)) in arrays:
-                accumulator.restore(facts["counts"][name], arrays[name])
-
-    def finish(self) -> None:
-        """Begin the next window."""
-        for accumulator in self.accumulators.values():
-            accumulator.reset()
-        self.alarm.reset()
+from coupler_plugin.windows import Window
 
 
 @dataclass(frozen=True)

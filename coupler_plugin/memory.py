@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from coupler_plugin.clock import Clock
 from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.errors import CouplerError, Status
-from coupler_plugin.exchange import Window
-from coupler_plugin.restart import Memory
+from coupler_plugin.restart_files import Memory
+from coupler_plugin.windows import Window
 
 #: form of what is remembered; a reader accepts every version up to its own
 RESTART_VERSION: Final = 1
@@ -64,9 +64,11 @@ def _check_form(facts: object) -> None:
         ) from error
 
 
-def recall(clock: Clock, emulators: Sequence[ColumnEmulator], windows: Mapping[str, Window]) -> Memory:
-    """Return what the next run needs to go on from here."""
-    facts: dict[str, Any] = {"version": RESTART_VERSION, "calendar": clock.calendar, "time": clock.now}
+def recall(
+    clock: Clock, emulators: Sequence[ColumnEmulator], windows: Mapping[str, Window], **provenance: str
+) -> Memory:
+    """Return what the next run needs to go on from here, with facts that say what wrote it."""
+    facts: dict[str, Any] = {"version": RESTART_VERSION, "calendar": clock.calendar, "time": clock.now, **provenance}
     facts |= {"emulators": {}, "windows": {}}
     arrays: dict[str, Any] = {}
     owners: dict[str, str] = {}

@@ -19,17 +19,19 @@ from numpy.typing import NDArray
 from coupler_plugin import history_files
 from coupler_plugin.cells import Cells, Values
 from coupler_plugin.clock import Clock
-from coupler_plugin.config import Constant, RecordSection
+from coupler_plugin.config.constants import Constant
+from coupler_plugin.config.files import RecordSection
 from coupler_plugin.derived import DERIVED
 from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.emulator.gridded import GridEmulator
 from coupler_plugin.emulator.ports import Reader
 from coupler_plugin.errors import CouplerError, Status
-from coupler_plugin.exchange import Exchange, Window
+from coupler_plugin.exchange import Exchange
 from coupler_plugin.fields import Fields
 from coupler_plugin.history_files import Contents, HistoryFile, Variable
 from coupler_plugin.noise import uniform
 from coupler_plugin.parallel import Gather, allgather, broadcast, together
+from coupler_plugin.windows import Window
 
 if TYPE_CHECKING:
     from mpi4py import MPI

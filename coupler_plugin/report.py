@@ -20,7 +20,7 @@ import torch
 from coupler_plugin import energy, report_page
 from coupler_plugin.cells import Cells
 from coupler_plugin.clock import Clock
-from coupler_plugin.config import ReportSection
+from coupler_plugin.config.files import ReportSection
 from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.guard import shadow
 from coupler_plugin.machine import peak_memory, processor_time

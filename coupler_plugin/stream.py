@@ -11,12 +11,13 @@ import numpy as np
 from coupler_plugin.accumulate import Accumulator
 from coupler_plugin.cells import Cells, Values
 from coupler_plugin.clock import Clock
-from coupler_plugin.config import METHODS, HistorySection
+from coupler_plugin.config.files import METHODS, HistorySection
 from coupler_plugin.emulator.column import ColumnEmulator
-from coupler_plugin.exchange import Exchange, Window, producers
+from coupler_plugin.exchange import Exchange, producers
 from coupler_plugin.fields import Conversion, Fields
 from coupler_plugin.guard.flags import FlagArray, flag_attributes
 from coupler_plugin.history import Column, History
+from coupler_plugin.windows import Window
 
 if TYPE_CHECKING:
     from mpi4py import MPI

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
 from coupler_plugin.errors import CouplerError, Status
+
+Keys = tuple[str | int, ...]  #: the way to a value of a file
 
 #: what a plain word of YAML may stand for, without dates: 2001-02-30 is a day of some calendars, but not of Python's
 _RESOLVERS: Final = {
@@ -91,3 +93,8 @@ class YamlFile:
         elif isinstance(node, yaml.SequenceNode):
             for entry in node.value:
                 self._check_keys(entry)
+
+
+def dotted(keys: Iterable[str | int]) -> str:
+    """Return the way to a value as a reader writes it, such as ``emulators.0.model``."""
+    return ".".join(str(key) for key in keys)

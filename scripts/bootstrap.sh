@@ -104,9 +104,11 @@ install_torch() {
 
 # ---- the package -------------------------------------------------------------------------------------------
 
-# What the installed native parts depend on; Python files are used where they lie and need no reinstallation.
+# What the installed native parts depend on; Python files are used where they lie and need no reinstallation, but the
+# installation knows which names are packages.
 fingerprint() {
     pwd
+    find coupler_plugin torchscript_models -name __init__.py | sort
     find fortran_bridge coupler_plugin/native CMakeLists.txt pyproject.toml constraints.txt scripts/bootstrap.sh \
         -type f ! -name '*.pyc' ! -path 'fortran_bridge/hosts/*' -exec cksum {} + | sort
 }

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from refusal import refused
 
 from coupler_plugin import CouplerError, Status
-from coupler_plugin.config import Config, load_config, parse_config, parse_constant
+from coupler_plugin.config import Config, load_config, parse_config
+from coupler_plugin.config.constants import parse_constant
 from coupler_plugin.fields import Fields
 
 FILE = Path("run/coupling.yml")
@@ -221,8 +222,8 @@ def test_no_value_makes_it_stumble(data: dict[str, object]) -> None:
 
 def test_file_and_its_text_are_loaded(tmp_path: Path) -> None:
     (tmp_path / "c.yml").write_text(WHOLE)
-    config, text = load_config(str(tmp_path / "c.yml"))
-    assert text == WHOLE
+    config = load_config(str(tmp_path / "c.yml"))
+    assert config.text == WHOLE
     assert config.report is not None
     assert config.report.file == tmp_path / "out/report.json"
 
@@ -252,9 +253,9 @@ def test_instance_stands_for_the_number_of_the_host(
     monkeypatch.setenv("COUPLER_INSTANCE", instance)
     path = tmp_path / "coupling.yml"
     path.write_text("emulators: []\nhistory: {file: 'history_${instance}.nc', fields: [tas]}\n")
-    config, text = load_config(path)
+    config = load_config(path)
     assert config.history[0].file.name == name
-    assert name in text
+    assert name in config.text
 
 
 @pytest.mark.parametrize(("instance", "reason"), [(None, "is not set"), ("a/b", "is 'a/b'")])

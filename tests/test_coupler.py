@@ -31,7 +31,8 @@ from small_emulators import (
 )
 
 from coupler_plugin import Coupler, Status
-from coupler_plugin.config import Config, EmulatorSection
+from coupler_plugin.config import Config
+from coupler_plugin.config.emulators import EmulatorSection
 
 Couple = Callable[..., Coupler]
 LAI = field("lai", "1")

@@ -301,7 +301,7 @@ def test_cells_that_are_no_grid_are_refused_as_one(couple: Couple) -> None:
 
 def test_records_that_may_wait_are_all_there_in_the_end(couple: Couple) -> None:
     coupler = couple([], dt=21_600.0, history={"file": "history.nc", "fields": ["tas"], "every": "6h"})
-    coupler.patience = 3600.0
+    coupler.writers.patience = 3600.0
     tas = np.zeros(3)
     coupler.bind("tas", tas)
     for step in range(30):
@@ -309,6 +309,6 @@ def test_records_that_may_wait_are_all_there_in_the_end(couple: Couple) -> None:
         coupler.step()
     with netCDF4.Dataset(coupler.config.history[0].file) as file:
         assert file["time"].size == 0
-    coupler.close_history()
+    coupler.close_writers()
     with netCDF4.Dataset(coupler.config.history[0].file) as file:
         np.testing.assert_array_equal(file["tas"][:, 0], np.arange(30.0))

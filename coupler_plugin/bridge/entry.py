@@ -139,7 +139,7 @@ def _text(string: Any) -> str:
 def _aborts(path: str) -> bool:
     """Return whether a YAML file asks for the end of the job; one that cannot be read asks for nothing."""
     try:
-        return load_config(path)[0].on_error == "abort"
+        return load_config(path).on_error == "abort"
     except CouplerError:
         return False
 

@@ -19,7 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from coupler_plugin.clock import Clock
-from coupler_plugin.config import ForcingSection
+from coupler_plugin.config.offline import ForcingSection
 from coupler_plugin.driver.domain import read_domain
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.fields import FieldEntry, Fields

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coupler_plugin.clock import Clock, parse_interval
-from coupler_plugin.config import Config, DriverSection, load_config
+from coupler_plugin.config import Config, load_config
+from coupler_plugin.config.offline import DriverSection
 from coupler_plugin.coupler import Coupler
 from coupler_plugin.driver.domain import share
 from coupler_plugin.driver.forcing import Forcing
@@ -27,7 +28,7 @@ from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.exchange import producers
 from coupler_plugin.fields import FieldEntry
 from coupler_plugin.parallel import allgather, any_of, broadcast, rank_of, size_of, together
-from coupler_plugin.restart import newest
+from coupler_plugin.restart_files import newest
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -99,7 +100,7 @@ def run(path: Path, comm: MPI.Comm | None = None, overwrite: bool = False, resum
     """
     ready = prepare(path, comm, overwrite, resume)
     coupler = ready.coupler
-    coupler.patience = _PATIENCE
+    coupler.writers.patience = _PATIENCE
     clock, timers = coupler.clock, coupler.timers
     try:
         with Interrupt() as interrupt, ProgressLine(clock, ready.end, rank_of(comm) == 0) as progress:
@@ -114,7 +115,7 @@ def run(path: Path, comm: MPI.Comm | None = None, overwrite: bool = False, resum
         if was_interrupted and coupler.config.restart:
             coupler.write_restart()
     except CouplerError:  # on all ranks
-        coupler.close_history()
+        coupler.close_writers()
         raise
     coupler.finalize()
     _tell_what_was_held(ready)
@@ -134,7 +135,7 @@ def _tell_what_was_held(ready: Run) -> None:
 
 def prepare(path: Path, comm: MPI.Comm | None = None, overwrite: bool = False, resume: bool = False) -> Run:
     """Check all of an offline run and return it, ready to step; a collective call."""
-    config, _ = load_config(path, comm)
+    config = load_config(path, comm)
     return prepare_config(config, path, comm, overwrite, resume)
 
 

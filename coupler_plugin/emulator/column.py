@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coupler_plugin.cells import Cells, HostArray, Values
-from coupler_plugin.config import EmulatorSection
+from coupler_plugin.config.emulators import EmulatorSection
 from coupler_plugin.emulator.blocks import Blocks
 from coupler_plugin.emulator.load import EmulatorFile
 from coupler_plugin.emulator.manifest import Manifest, Output, Variable

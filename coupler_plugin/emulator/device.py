@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from coupler_plugin.config import DEVICE
+from coupler_plugin.config.emulators import DEVICE
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.parallel import rank_of, together
 

@@ -7,7 +7,7 @@ meet, so that an error of one of them is known to all before they wait for each 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from coupler_plugin.cells import Cells, Values
-from coupler_plugin.config import EmulatorSection
+from coupler_plugin.config.emulators import EmulatorSection
 from coupler_plugin.emulator.blocks import Blocks
 from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.emulator.load import EmulatorFile
@@ -232,6 +232,11 @@ class GridEmulator(ColumnEmulator):
 
 def _hand_over(known: Values, values: Values, begin: int, end: int) -> None:
     np.copyto(values, known)
+
+
+def gridded(emulators: Sequence[ColumnEmulator]) -> list[GridEmulator]:
+    """Return those of the emulators of a run that have a grid of their own."""
+    return [emulator for emulator in emulators if isinstance(emulator, GridEmulator)]
 
 
 def grid_of(manifest: Manifest) -> GridSection | None:

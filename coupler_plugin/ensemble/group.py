@@ -17,7 +17,8 @@ import torch
 
 from coupler_plugin.cells import Cells, Values
 from coupler_plugin.clock import parse_interval
-from coupler_plugin.config import Config, Keys, parse_constant
+from coupler_plugin.config import Config
+from coupler_plugin.config.constants import parse_constant
 from coupler_plugin.coupler import Coupler
 from coupler_plugin.driver.run import Run
 from coupler_plugin.emulator.column import ColumnEmulator
@@ -29,6 +30,7 @@ from coupler_plugin.ensemble.section import EnsembleFile
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.exchange import producers
 from coupler_plugin.fields import Fields
+from coupler_plugin.yaml_file import Keys
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -143,7 +145,7 @@ class Group:
         ids = cells.ids + plan.stride * np.arange(count)[:, np.newaxis]
         area = None if cells.area is None else np.tile(cells.area, count)
         self.coupler.set_cells(ids.reshape(-1), np.tile(cells.lon, count), np.tile(cells.lat, count), area)
-        self.coupler.streams[0].sink = self.collector
+        self.coupler.writers.histories[0].sink = self.collector
         self._bind()
 
     def step(self, step: int) -> None:
@@ -179,7 +181,7 @@ class Group:
             shift = make_shift(name, units, self.members, coupler.fields)
             self.sources.append(Source(base, np.zeros((count, n)), shift, noise, _limits(name, units, coupler.fields)))
             coupler.bind(name, self.sources[-1].values.reshape(-1), units)
-        asked = coupler.streams[0].names | {coupler.fields[n].name for e in coupler.emulators for n in e.asks}
+        asked = coupler.writers.histories[0].names | {coupler.fields[n].name for e in coupler.emulators for n in e.asks}
         for emulator in coupler.emulators:
             for output in emulator.outputs if not emulator.is_shadow else ():
                 if coupler.fields[output.name].name not in asked:

@@ -19,7 +19,8 @@ import numpy as np
 
 from coupler_plugin.cells import Values
 from coupler_plugin.clock import Alarm
-from coupler_plugin.config import Config, HistorySection, load_config
+from coupler_plugin.config import Config, load_config
+from coupler_plugin.config.files import HistorySection
 from coupler_plugin.driver.interrupt import Interrupt
 from coupler_plugin.driver.progress import ProgressLine
 from coupler_plugin.driver.run import Run, prepare_config
@@ -84,7 +85,7 @@ def run_ensemble(path: Path, comm: MPI.Comm | None = None, overwrite: bool = Fal
     ensemble = load_ensemble(path, comm)
     if ensemble.figures:
         check_drawable()
-    config = _config(ensemble, load_config(ensemble.coupling, comm)[0])
+    config = _config(ensemble, load_config(ensemble.coupling, comm))
     probe = prepare_config(config, ensemble.coupling, comm, overwrite=True)
     check_fields(ensemble, probe)
     grains = [grain_of(e) for e in probe.coupler.emulators if e.name in ensemble.dropout]
@@ -195,7 +196,7 @@ class _Ensemble:
             except CouplerError as error:
                 groups += self._without_failed(group.members, step, error)
                 self._fill(step)
-            self._columns = self._columns or group.coupler.streams[0].columns
+            self._columns = self._columns or group.coupler.writers.histories[0].columns
         self._groups = groups
         if not groups and not self._prior:
             raise CouplerError(

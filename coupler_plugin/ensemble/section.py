@@ -7,21 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from coupler_plugin.clock import parse_interval
-from coupler_plugin.config import IntervalText, Written, parse_sections, read_text, resolve_paths
+from coupler_plugin.config.reading import parse_sections, read_text, resolve_paths
+from coupler_plugin.config.section import IntervalText, Section, Written
 from coupler_plugin.parallel import together
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class PerturbSection(_Section):
+class PerturbSection(Section):
     """Noise on an input: normal with the standard deviation `add`, or a factor of mean 1 and that of `multiply`."""
 
     field: str = Field(description="an input that the forcing or a constant gives")
@@ -45,7 +42,7 @@ class PerturbSection(_Section):
         return self
 
 
-class ParameterSection(_Section):
+class ParameterSection(Section):
     """What differs from point to point: a field is set to, shifted by or multiplied with one of these numbers."""
 
     field: str
@@ -73,7 +70,7 @@ class ParameterSection(_Section):
         return self
 
 
-class ParametersSection(_Section):
+class ParametersSection(Section):
     """Points in a space of parameters."""
 
     design: Literal["grid", "latin_hypercube"] = Field(
@@ -94,14 +91,14 @@ class ParametersSection(_Section):
         return self
 
 
-class ObservationsSection(_Section):
+class ObservationsSection(Section):
     """What the ensemble is compared with."""
 
     files: list[Path] = Field(min_length=1, description="NetCDF files or Zarr stores, or patterns, on cells of the run")
     fields: dict[str, str] = Field(min_length=1, description="variable of each observed field")
 
 
-class StatisticsSection(_Section):
+class StatisticsSection(Section):
     """What is written of the ensemble as it runs."""
 
     file: Path = Field(description="NetCDF file or, with the ending .zarr, Zarr store to write")
@@ -119,7 +116,7 @@ class StatisticsSection(_Section):
         return value
 
 
-class FiguresSection(_Section):
+class FiguresSection(Section):
     """Pictures that are drawn at the end, one a field: maps of mean and spread, a series with quantiles, ranks."""
 
     dir: Path = Field(description="folder of the PNG files")

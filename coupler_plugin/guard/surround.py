@@ -25,7 +25,8 @@ from coupler_plugin.guard.switch import Switch, parse_comparison
 
 if TYPE_CHECKING:
     from coupler_plugin.emulator.column import ColumnEmulator
-    from coupler_plugin.exchange import Exchange, Window
+    from coupler_plugin.exchange import Exchange
+    from coupler_plugin.windows import Window
 
 _LONGEST_MONTH = 31 * 86_400_000_000  # microseconds
 _NEVER = 2**63

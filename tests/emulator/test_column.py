@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from small_emulators import Affine, field, write, write_carbon
 
 from coupler_plugin import Coupler
-from coupler_plugin.config import Config, EmulatorSection
+from coupler_plugin.config import Config
+from coupler_plugin.config.emulators import EmulatorSection
 
 FLUXES = ("gpp", "reco", "nee")
 FLUX_UNITS = ["kg m-2 s-1", "g m-2 d-1", "g m-2 s-1", "kg m-2 yr-1", "ug m-2 s-1"]
