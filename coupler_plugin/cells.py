@@ -7,7 +7,7 @@ shape and which places hold a cell; `HostArray` moves values between an array of
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,6 +80,21 @@ class Cells:
         self.lat = self._coordinate("lat", lat, -90.0, 90.0)
         self.area = None if area is None else self._coordinate("area", area, 0.0, np.inf)
         self.corner_lon, self.corner_lat = self._corners(corner_lon, corner_lat)
+
+    @cached_property
+    def sin_lat(self) -> Values:
+        """Sines of the latitudes, which the sun is asked for at every step; shape (n,)."""
+        return np.asarray(np.sin(np.deg2rad(self.lat)))
+
+    @cached_property
+    def cos_lat(self) -> Values:
+        """Cosines of the latitudes, shape (n,)."""
+        return np.asarray(np.cos(np.deg2rad(self.lat)))
+
+    @cached_property
+    def tan_lat(self) -> Values:
+        """Tangents of the latitudes, shape (n,)."""
+        return np.asarray(np.tan(np.deg2rad(self.lat)))
 
     def _corners(self, lon: ArrayLike | None, lat: ArrayLike | None) -> tuple[Values | None, Values | None]:
         if lon is None and lat is None:

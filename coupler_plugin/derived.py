@@ -17,6 +17,7 @@ from coupler_plugin.clock import Clock
 
 SOLAR_CONSTANT: Final = 1361.0  #: W m-2 (Kopp and Lean 2011, doi 10.1029/2010GL045777)
 _DAY: Final = 86_400_000_000  # microseconds
+_HARMONICS: Final = np.array([1.0, 2.0, 3.0])
 
 
 class Sun:
@@ -31,37 +32,35 @@ class Sun:
     """
 
     def __init__(self, clock: Clock, cells: Cells, begin: int, end: int) -> None:
-        self.phase = 2.0 * np.pi * clock.year_phase((begin + end) // 2)
-        self._lat = np.deg2rad(cells.lat)
-        self._lon = np.deg2rad(cells.lon)
+        self.phase = x = 2.0 * np.pi * clock.year_phase((begin + end) // 2)
+        self._cells = cells
         self._begin, self._end = begin, end
-        x = self.phase
+        (c1, c2, c3), (s1, s2, s3) = (wave(_HARMONICS * x).tolist() for wave in (np.cos, np.sin))
         #: declination [rad]
         self.declination = (
-            0.006918 - 0.399912 * np.cos(x) + 0.070257 * np.sin(x) - 0.006758 * np.cos(2 * x)
-            + 0.000907 * np.sin(2 * x) - 0.002697 * np.cos(3 * x) + 0.001480 * np.sin(3 * x)
-        )  # fmt: skip
-        #: (mean distance / distance to the sun) squared [1]
-        self.distance_factor = (
-            1.000110 + 0.034221 * np.cos(x) + 0.001280 * np.sin(x) + 0.000719 * np.cos(2 * x) + 0.000077 * np.sin(2 * x)
+            0.006918 - 0.399912 * c1 + 0.070257 * s1 - 0.006758 * c2 + 0.000907 * s2 - 0.002697 * c3 + 0.001480 * s3
         )
+        #: (mean distance / distance to the sun) squared [1]
+        self.distance_factor = 1.000110 + 0.034221 * c1 + 0.001280 * s1 + 0.000719 * c2 + 0.000077 * s2
 
     def half_day(self) -> Values:
         """Return the hour angle of sunset [rad]: 0 in polar night, pi in polar day; shape (n,)."""
-        half: Values = np.arccos(np.clip(-np.tan(self._lat) * np.tan(self.declination), -1.0, 1.0))
+        cosine = self._cells.tan_lat * -np.tan(self.declination)
+        np.maximum(np.minimum(cosine, 1.0, out=cosine), -1.0, out=cosine)
+        half: Values = np.arccos(cosine, out=cosine)
         return half
 
     def mean_cos_zenith(self) -> Values:
         """Return the mean over the window of the cosine of the zenith angle, 0 at night; shape (n,)."""
         half = self.half_day()
-        a = np.sin(self._lat) * np.sin(self.declination)
-        b = np.cos(self._lat) * np.cos(self.declination)
+        a = self._cells.sin_lat * np.sin(self.declination)
+        b = self._cells.cos_lat * np.cos(self.declination)
         length = self._end - self._begin
         if length >= _DAY:
             mean: Values = np.maximum(a * half + b * np.sin(half), 0.0) / np.pi
             return mean
         # Hour angle of the begin, brought to [-pi, pi): the window then reaches at most once past midnight.
-        first = (self._begin % _DAY) / _DAY * 2 * np.pi - np.pi + self._lon
+        first = (self._begin % _DAY) / _DAY * 2 * np.pi - np.pi + np.deg2rad(self._cells.lon)
         first = (first + np.pi) % (2 * np.pi) - np.pi
         last = first + length / _DAY * 2 * np.pi
         total: Values = _integral(a, b, first, last, half) + _integral(a, b, first - 2 * np.pi, last - 2 * np.pi, half)

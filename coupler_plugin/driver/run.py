@@ -50,8 +50,8 @@ class Run:
         One for each entry of `driver: forcing:`.
     places : intp array, shape (n,)
         Where this rank's cells are in the forcing.
-    inputs : list of (field, array, Forcing)
-        What is read at each step, and into which array.
+    inputs : list of (Forcing, array)
+        What is read at each step, and into which array of shape (fields, n).
     end : int
         End of the run [microseconds since 0001-01-01].
     farthest : float or None
@@ -61,7 +61,7 @@ class Run:
     coupler: Coupler
     forcings: Sequence[Forcing]
     places: NDArray[np.intp]
-    inputs: list[tuple[str, NDArray[np.float64], Forcing]]
+    inputs: list[tuple[Forcing, NDArray[np.float64]]]
     end: int
     farthest: float | None
 
@@ -69,8 +69,8 @@ class Run:
         """Read the fields of the step that comes next."""
         clock = self.coupler.clock
         middle = clock.now + clock.dt // 2
-        for name, array, forcing in self.inputs:
-            array[:] = forcing.values(name, middle, self.places)
+        for forcing, values in self.inputs:
+            forcing.fill(values, middle)
 
 
 def run(path: Path, comm: MPI.Comm | None = None, overwrite: bool = False, resume: bool = False) -> Coupler:
@@ -170,9 +170,10 @@ def prepare_config(
         places, farthest = places[own], float(distance.max())
     inputs = []
     for forcing in forcings:
-        for name, units in forcing.units.items():
-            inputs.append((name, np.zeros(places.size), forcing))
-            coupler.bind(name, inputs[-1][1], units)
+        forcing.settle(places)
+        inputs.append((forcing, np.zeros((len(forcing.units), places.size))))
+        for (name, units), row in zip(forcing.units.items(), inputs[-1][1], strict=True):
+            coupler.bind(name, row, units)
     together(comm, lambda: _check_outputs(config, coupler, overwrite))
     return Run(coupler, forcings, places, inputs, end, farthest)
 

@@ -166,7 +166,9 @@ class Group:
         plan, coupler = self.plan, self.coupler
         count, n = len(self.members), plan.cells.n
         given: dict[str, tuple[Values | float, str]] = {
-            name: (array, forcing.units[name]) for name, array, forcing in plan.ready.inputs
+            name: (row, units)
+            for forcing, values in plan.ready.inputs
+            for (name, units), row in zip(forcing.units.items(), values, strict=True)
         }
         for name in touched(plan.ensemble, coupler.fields):
             if name not in given:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from coupler_plugin.cells import Cells, Values
 from coupler_plugin.clock import Clock
 from coupler_plugin.driver.domain import read_domain
-from coupler_plugin.driver.forcing import expand_pattern, open_forcing, read_intervals
+from coupler_plugin.driver.records import expand_pattern, open_forcing, read_intervals
 from coupler_plugin.ensemble.section import ObservationsSection
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.fields import Conversion, Fields
