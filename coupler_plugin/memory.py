@@ -22,6 +22,7 @@ _MUST_FIT: Final = {
     "block": ("block size", "block"),
     "every": ("time step", None),
     "grid": ("grid", None),
+    "seed": ("seed", None),
 }
 
 
@@ -34,6 +35,7 @@ class _EmulatorFacts(_Strict):
     block: int | str
     every: str
     grid: str | None = None
+    seed: int | None = None
     calls: int = Field(ge=0)
 
 
@@ -112,6 +114,7 @@ def _identity(emulator: ColumnEmulator) -> dict[str, Any]:
         "block": emulator.block,
         "every": emulator.every,
         "grid": emulator.grid_name,
+        "seed": emulator.section.seed if emulator.file.draws else None,
     }
 
 

@@ -337,7 +337,7 @@ def _describe(emulators: Sequence[ColumnEmulator]) -> str:
                 "sha256": emulator.file.sha256,
                 "every": emulator.every,
                 "block": emulator.block,
-                **emulator.section.model_dump(mode="json", exclude_none=True, include={"grid", "static"}),
+                **emulator.section.model_dump(mode="json", exclude_none=True, include={"grid", "static", "seed"}),
                 "guard": emulator.section.guard.model_dump(mode="json", exclude_none=True, exclude_defaults=True),
             }
             for emulator in emulators

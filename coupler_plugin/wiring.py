@@ -128,8 +128,15 @@ class Wiring:
 
 
 def _warn_of_ranks(emulator: ColumnEmulator) -> None:
-    keeps_bits = emulator.keeps_bits or emulator.file.draws
-    if emulator.block != "exact" and not keeps_bits:
+    if emulator.block == "exact" or emulator.keeps_bits or emulator.file.is_seeded:
+        return
+    if emulator.draws:
+        logger.warning(
+            "the emulator '%s' draws other random numbers for a cell when its neighbours change: they will depend on "
+            "the number of ranks. Let it take noise as an input.",
+            emulator.name,
+        )
+    else:
         logger.warning(
             "the emulator '%s' gives a cell other last bits at another place of a block: they will depend on the "
             "number of ranks. Unset MKL_CBWR, or set it to AUTO.",

@@ -102,6 +102,27 @@ class Gru(nn.Module):
         return self.head(state), state
 
 
+class Noisy(nn.Module):
+    """A recurrent unit with active dropout, whose answer has noise of its own beside it."""
+
+    def __init__(self, n_in: int, hidden: int) -> None:
+        super().__init__()
+        torch.manual_seed(4)
+        self.cell = nn.GRUCell(n_in, hidden)
+        self.head = nn.Linear(hidden, 1)
+
+    def forward(self, x: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        state = nn.functional.dropout(self.cell(x / 100.0, state), 0.2, training=True)
+        return self.head(state) + 0.1 * torch.randn(x.shape[0], 1), state
+
+
+class NoisyTiles(nn.Module):
+    """Outputs are the inputs and noise."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.randn_like(x)
+
+
 class Product(nn.Module):
     """Outputs are the inputs times the static inputs."""
 

@@ -42,6 +42,7 @@ class EmulatorSection(Section):
         None, description="NetCDF file of static fields on that grid; others come from the host's cells"
     )
     outputs: list[str] | None = Field(None, min_length=1, description="the outputs that are used; default: all")
+    seed: int = Field(0, ge=0, lt=2**63, description="of the random numbers that it draws, if it does")
     mode: Literal["live", "shadow"] = Field(
         "live", description="shadow: run beside the host's scheme, write nothing, and report the differences"
     )

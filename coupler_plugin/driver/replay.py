@@ -105,7 +105,9 @@ class _Replay:
         recorded = sorted(about, key=lambda one: (one["sha256"] == file.sha256, one["name"] == file.manifest.name))
         section: dict[str, Any] = {"model": model}
         if recorded and recorded[-1]["name"] == file.manifest.name:
-            section |= {key: recorded[-1][key] for key in ("guard", "block", "grid", "static") if key in recorded[-1]}
+            section |= {
+                key: recorded[-1][key] for key in ("guard", "block", "grid", "static", "seed") if key in recorded[-1]
+            }
         if recorded and recorded[-1]["sha256"] == file.sha256:
             section["every"] = recorded[-1]["every"]
         by_role = {name: v for name, v in cube.variables.items() if "role" in v.attrs}

@@ -10,7 +10,8 @@ same check has shown to give every row the bits of the full block.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, Literal
+from pathlib import Path
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -71,7 +72,7 @@ class Blocks:
         static = torch.zeros(rows, manifest.n_static)
         if manifest.static:
             arguments.append(self._split(static))
-        state = _initial_state(manifest, rows)
+        state = initial_state(manifest, rows)
         self._state_rows = [Rows(block, "state") for block in self._split(state)] if manifest.state else None
         if manifest.state:
             arguments.append(self._split(state))
@@ -164,28 +165,8 @@ class Blocks:
                 self._checked(sample, manifest)
 
     def _checked(self, arguments: Sequence[torch.Tensor], manifest: Manifest) -> list[torch.Tensor]:
-        """Call the module and check that its answer has the shapes of the manifest."""
         into = [torch.empty(len(arguments[0]), manifest.n_outputs)] if self._writes_answer else []
-        try:
-            with torch.inference_mode():
-                answer = self._forward(*arguments, *into)
-        except Exception as error:
-            shapes = ", ".join(str(tuple(tensor.shape)) for tensor in arguments)
-            raise CouplerError(
-                Status.MODEL,
-                f"the emulator '{self._path}' does not run on inputs of the shapes {shapes} that its manifest asks "
-                f"for: {str(error).strip().splitlines()[-1]}",
-            ) from error
-        parts = list(answer) if manifest.state and isinstance(answer, tuple) else [answer]
-        rows = arguments[0].shape[0]
-        wanted = [(rows, manifest.n_outputs)] + [(rows, manifest.n_state)] * bool(manifest.state)
-        found = [tuple(part.shape) if isinstance(part, torch.Tensor) else type(part).__name__ for part in parts]
-        if found != wanted:
-            raise CouplerError(
-                Status.MODEL,
-                f"the emulator '{self._path}' returns {found} where its manifest promises {wanted} (outputs, state).",
-            )
-        return parts
+        return checked(self._forward, arguments, manifest, self._path, into)
 
 
 class Rows:
@@ -213,6 +194,42 @@ class Rows:
             self._block.copy_(answer)
         else:
             raise ValueError(f"its {self._name} have the shape {tuple(answer.shape)}, not {tuple(self._block.shape)}")
+
+
+def checked(
+    forward: Callable[..., Any],
+    arguments: Sequence[torch.Tensor],
+    manifest: Manifest,
+    path: Path,
+    into: Sequence[torch.Tensor] = (),
+) -> list[torch.Tensor]:
+    """Call a module on columns and return its outputs and, if it has one, its new state, once their shapes are right.
+
+    Raises
+    ------
+    CouplerError
+        MODEL, when it does not run on the shapes of its manifest, or answers in others.
+    """
+    try:
+        with torch.inference_mode():
+            answer = forward(*arguments, *into)
+    except Exception as error:  # torch.jit raises many kinds
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in arguments)
+        raise CouplerError(
+            Status.MODEL,
+            f"the emulator '{path}' does not run on inputs of the shapes {shapes} that its manifest asks for: "
+            f"{str(error).strip().splitlines()[-1]}",
+        ) from error
+    parts = list(answer) if manifest.state and isinstance(answer, tuple) else [answer]
+    rows = arguments[0].shape[0]
+    wanted = [(rows, manifest.n_outputs)] + [(rows, manifest.n_state)] * bool(manifest.state)
+    found = [tuple(part.shape) if isinstance(part, torch.Tensor) else type(part).__name__ for part in parts]
+    if found != wanted:
+        raise CouplerError(
+            Status.MODEL,
+            f"the emulator '{path}' returns {found} where its manifest promises {wanted} (outputs, state).",
+        )
+    return parts
 
 
 #: runs the emulator on some rows of a sample
@@ -269,7 +286,7 @@ def sample_arguments(manifest: Manifest, rows: int) -> list[torch.Tensor]:
         arguments.append(draw(manifest.static, rows))
     if manifest.state:
         # a state of zeros would hide what a product does to it
-        initial = _initial_state(manifest, rows).reshape(rows, manifest.n_state, *(1 for _ in field))
+        initial = initial_state(manifest, rows).reshape(rows, manifest.n_state, *(1 for _ in field))
         arguments.append(initial + torch.rand(rows, manifest.n_state, *field, generator=generator))
     return arguments
 
@@ -284,6 +301,7 @@ def _draw(entry: Variable, noise: torch.Tensor) -> torch.Tensor:
     return noise
 
 
-def _initial_state(manifest: Manifest, rows: int) -> torch.Tensor:
+def initial_state(manifest: Manifest, rows: int) -> torch.Tensor:
+    """Return the state before the first call, shape (rows, K)."""
     columns = [torch.full((rows, entry.size), entry.initial) for entry in manifest.state]
     return torch.cat(columns, dim=1) if columns else torch.zeros(rows, 0)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from coupler_plugin.cells import Cells, HostArray, Values
 from coupler_plugin.config.emulators import EmulatorSection
 from coupler_plugin.emulator.blocks import Blocks
+from coupler_plugin.emulator.drawing import DrawnBlocks, Draws
 from coupler_plugin.emulator.load import EmulatorFile
 from coupler_plugin.emulator.manifest import Manifest, Output, Variable
 from coupler_plugin.emulator.ports import Exports, Imports, Reader
@@ -51,6 +52,8 @@ class ColumnEmulator:
     seconds : float
         Spent in the module on this rank.
     section : EmulatorSection
+    draws : Draws or None
+        What seeds the random numbers of a module that draws some.
     is_shadow : bool
         Whether the answers are only compared with the host's own values.
     cells : Cells
@@ -73,11 +76,13 @@ class ColumnEmulator:
         self.block = section.block
         self.section = section
         self.is_shadow = section.mode == "shadow"
+        is_drawn = file.draws and not file.is_seeded
+        self.draws = Draws(section.seed, self.key, lambda: self.calls) if is_drawn else None
         self.plan = resolve(section.guard, self.guarded, section.block == "exact")
         self.comparing: Sequence[Comparing] = ()
         #: sums of the differences that a shadow found, by field
         self.differences: dict[str, Values] = {}
-        self._blocks: Blocks | Tiles | None = None
+        self._blocks: Blocks | DrawnBlocks | Tiles | None = None
         self.outputs = self._used_outputs(section.outputs)
 
     @property
@@ -167,7 +172,9 @@ class ColumnEmulator:
         self._blocks = self._make_blocks()
         self.guard = Guard(self.plan, self.guarded, cells, self._blocks, self.block, self.section.can_be_off)
 
-    def _make_blocks(self) -> Blocks | Tiles:
+    def _make_blocks(self) -> Blocks | DrawnBlocks | Tiles:
+        if self.draws is not None:
+            return DrawnBlocks(self.file, self.cells.ids, self.block, self.draws)
         return Blocks(self.file, self.cells.n, self.block)
 
     def connect(

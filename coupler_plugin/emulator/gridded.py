@@ -20,6 +20,7 @@ from coupler_plugin.cells import Cells, Values
 from coupler_plugin.config.emulators import EmulatorSection
 from coupler_plugin.emulator.blocks import Blocks
 from coupler_plugin.emulator.column import ColumnEmulator
+from coupler_plugin.emulator.drawing import DrawnBlocks
 from coupler_plugin.emulator.load import EmulatorFile
 from coupler_plugin.emulator.manifest import Manifest, Variable
 from coupler_plugin.emulator.own_grid import OwnGrid
@@ -86,7 +87,7 @@ class GridEmulator(ColumnEmulator):
         outputs = [entry.model_copy(update={"size": entry.size * tile.scale**2}) for entry in self.manifest.outputs]
         return self.manifest.model_copy(update={"outputs": outputs})
 
-    def _make_blocks(self) -> Blocks | Tiles:
+    def _make_blocks(self) -> Blocks | DrawnBlocks | Tiles:
         return super()._make_blocks() if self._tiles is None else self._tiles
 
     def lay_out(self, plan: GridPlan, host: Cells) -> None:
@@ -97,7 +98,7 @@ class GridEmulator(ColumnEmulator):
     def prepare(self, cells: Cells) -> None:
         """Make the buffers and warm the module up for the emulator's cells of this rank; a collective call."""
         if self.manifest.tile is not None:  # plans routes, and meets the other ranks by itself
-            self._tiles = Tiles(self.file, self._grid_plan, self.block, self._comm)
+            self._tiles = Tiles(self.file, self._grid_plan, self.block, self._comm, self.draws)
         self._together(partial(super().prepare, self.own.cells))
 
     def of_host(self, fields: Fields) -> list[str]:

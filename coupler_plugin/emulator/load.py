@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import logging
 import re
 import zipfile
 import zlib
@@ -27,11 +26,12 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 
-logger = logging.getLogger("coupler_plugin")
-
 _DRAWING: Final = re.compile(
-    r"aten::(rand\w*|normal_?|bernoulli_?|multinomial|poisson|uniform_|exponential_|log_normal_|cauchy_|geometric_)\b"
+    r"aten::(rand\w*|normal_?|bernoulli_?|multinomial|poisson|uniform_|exponential_|log_normal_|cauchy_|geometric_"
+    r"|\w*dropout_?|rrelu\w*)"
 )
+#: what draws only where this of its arguments says that it is trained
+_TRAINED: Final = {"dropout": 2, "rrelu": 3}
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ class EmulatorFile:
     fused : Fused, optional
         The same in fewer operations, to be used where it gives the same bits.
     draws : bool
-        Whether each call draws random numbers: its dropout is active.
+        Whether each call draws random numbers.
+    is_seeded : bool
+        Whether `forward` seeds them itself.
     """
 
     path: Path
@@ -56,6 +58,7 @@ class EmulatorFile:
     sha256: str
     fused: Fused | None = None
     draws: bool = False
+    is_seeded: bool = False
 
 
 def load(
@@ -127,17 +130,23 @@ def _load(path: Path, data: bytes, dropout: bool, device: str) -> EmulatorFile:
     elif hasattr(module, "training"):  # a module that was saved frozen has lost the attribute
         module = torch.jit.freeze(module)
     forward = module._c._get_method("forward")
-    if not dropout and (drawing := _DRAWING.search(str(forward.graph))):
-        logger.warning(
-            "the emulator '%s' draws random numbers (%s), which are not kept: its answers will depend on ranks and "
-            "restarts. Let it take noise as an input.",
-            path,
-            drawing[0],
-        )
+    draws = dropout or _draws(forward.graph)
     digest = hashlib.sha256(data).hexdigest()
     if device != CPU:
-        return EmulatorFile(path, manifest, OnDevice(forward, device), digest, None, dropout)
-    return EmulatorFile(path, manifest, forward, digest, None if dropout else fuse(forward), dropout)
+        return EmulatorFile(path, manifest, OnDevice(forward, device), digest, None, draws)
+    return EmulatorFile(path, manifest, forward, digest, None if draws else fuse(forward), draws)
+
+
+def _draws(graph: Any) -> bool:
+    """Return whether a module draws random numbers, as far as its operations tell."""
+    kinds = {match[0] for match in _DRAWING.finditer(str(graph))}
+    return any(_is_active(node) for kind in kinds for node in graph.findAllNodes(kind))
+
+
+def _is_active(node: Any) -> bool:
+    """Return whether an operation draws; dropout that is not trained does not."""
+    place = next((place for name, place in _TRAINED.items() if name in node.kind()), None)
+    return place is None or [*node.inputs()][place].toIValue() is not False
 
 
 def _activate_dropout(module: Any, path: Path) -> None:

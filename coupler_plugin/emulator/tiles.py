@@ -9,6 +9,7 @@ the same kernels on any rank, and a cell the same sums: the number of ranks chan
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -17,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from coupler_plugin.emulator.blocks import sample_arguments
+from coupler_plugin.emulator.drawing import Draws, generators_kept
 from coupler_plugin.emulator.load import EmulatorFile
 from coupler_plugin.emulator.planning import GridPlan, fine_ids
 from coupler_plugin.emulator.window import Window
@@ -44,6 +46,8 @@ class Tiles:
     block : int or "exact"
         Pixels of a call: as many tiles run at once as it holds, at least one. "exact" runs all at once.
     comm : mpi4py.MPI.Comm or None
+    draws : Draws, optional
+        Of an emulator that draws random numbers: its tiles run one by one, each with numbers of its own.
 
     Attributes
     ----------
@@ -57,7 +61,12 @@ class Tiles:
     """
 
     def __init__(
-        self, emulator: EmulatorFile, plan: GridPlan, block: int | Literal["exact"], comm: MPI.Comm | None
+        self,
+        emulator: EmulatorFile,
+        plan: GridPlan,
+        block: int | Literal["exact"],
+        comm: MPI.Comm | None,
+        draws: Draws | None = None,
     ) -> None:
         assert plan.tiling is not None
         self._manifest = manifest = emulator.manifest
@@ -65,7 +74,8 @@ class Tiles:
         self._n_tiles = plan.tiles.size
         self._shape = plan.tiling.tile
         pixels = plan.tiling.pixels
-        self._batch = max(1, self._n_tiles if block == "exact" else block // pixels)
+        self._draws, self._tiles = draws, plan.tiles
+        self._batch = 1 if draws else max(1, self._n_tiles if block == "exact" else block // pixels)
         self.sizes = (self._batch * pixels,) * -(-self._n_tiles // self._batch)
         ids, n = plan.cells.ids, plan.cells.n
         self.inputs = np.zeros((n, manifest.n_inputs), np.float32)
@@ -86,7 +96,9 @@ class Tiles:
         self._states = np.zeros((pixel_ids.size, manifest.n_state))
         self._blended = np.zeros((n * plan.scale**2, manifest.n_outputs))
         self._static_tiles: torch.Tensor | None = None
-        self.keeps_bits = together(comm, partial(try_tiles, emulator, self._batch)) and block != "exact"
+        with generators_kept() if draws else nullcontext():
+            keeps_bits = together(comm, partial(try_tiles, emulator, self._batch))
+        self.keeps_bits = draws is not None or (keeps_bits and block != "exact")
 
     def run(self) -> None:
         """Compute the outputs of all cells from their inputs, and advance their state; a collective call."""
@@ -96,7 +108,8 @@ class Tiles:
             self._static_tiles = self._tiled(self.static)
         past = self.inputs if self._window is None else self._window.recall().reshape(len(self.inputs), -1)
         seen = self._tiled(np.concatenate([past, self.state], axis=1))
-        together(self._comm, partial(self._call, seen, self._static_tiles))
+        with generators_kept() if self._draws else nullcontext():
+            together(self._comm, partial(self._call, seen, self._static_tiles))
         self._blend(self._answers, self._blended)
         answers = self._blended.reshape(len(self.outputs), self._scale**2, -1).swapaxes(1, 2)
         np.copyto(self.outputs, answers.reshape(self.outputs.shape), casting="same_kind")
@@ -146,6 +159,8 @@ class Tiles:
                 arguments.append(static[batch])
             if manifest.state:
                 arguments.append(seen[batch, past:].contiguous())
+            if self._draws:
+                self._draws.begin(int(self._tiles[first]))
             for target, part in zip((self._answers, self._states), checked(self._emulator, arguments), strict=False):
                 rows = target.reshape(self._n_tiles, -1, target.shape[1])[batch]
                 by_pixel = part.numpy()[: len(rows)].transpose(0, 2, 3, 1)

@@ -142,7 +142,8 @@ class Group:
             if emulator.name in plan.ensemble.dropout:
                 self.coupler.emulators[index] = self._with_dropout(emulator)
         cells, count = plan.cells, len(self.members)
-        ids = cells.ids + plan.stride * np.arange(count)[:, np.newaxis]
+        places = np.array([member.number - 1 for member in self.members])  # what they draw must not depend on groups
+        ids = cells.ids + plan.stride * places[:, np.newaxis]
         area = None if cells.area is None else np.tile(cells.area, count)
         self.coupler.set_cells(ids.reshape(-1), np.tile(cells.lon, count), np.tile(cells.lat, count), area)
         self.coupler.writers.histories[0].sink = self.collector
@@ -160,7 +161,7 @@ class Group:
         file = load(emulator.file.path, self.plan.comm, dropout=True)
         seeded = Seeded(file.forward, self.plan.ensemble.seed, self.members[0].noise)
         self._seeded.append((seeded, self.plan.first_cell // grain_of(emulator)))
-        return ColumnEmulator(replace(file, forward=seeded), emulator.section)
+        return ColumnEmulator(replace(file, forward=seeded, is_seeded=True), emulator.section)
 
     def _bind(self) -> None:
         plan, coupler = self.plan, self.coupler

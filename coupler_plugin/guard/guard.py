@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from coupler_plugin.cells import Cells, Values
 from coupler_plugin.emulator.blocks import Blocks
+from coupler_plugin.emulator.drawing import DrawnBlocks
 from coupler_plugin.emulator.manifest import Manifest
 from coupler_plugin.emulator.tiles import Tiles
 from coupler_plugin.errors import CouplerError, Status
@@ -91,7 +92,7 @@ class Guard:
         plan: Plan,
         manifest: Manifest,
         cells: Cells,
-        blocks: Blocks | Tiles,
+        blocks: Blocks | DrawnBlocks | Tiles,
         block: int | Literal["exact"],
         can_be_off: bool,
     ) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from coupler_plugin.cells import Cells, Values
 from coupler_plugin.emulator.blocks import Blocks
+from coupler_plugin.emulator.drawing import DrawnBlocks
 from coupler_plugin.emulator.manifest import Manifest
 from coupler_plugin.emulator.tiles import Tiles
 from coupler_plugin.errors import CouplerError
@@ -89,7 +90,7 @@ class Inputs:
         plan: Plan,
         manifest: Manifest,
         cells: Cells,
-        blocks: Blocks | Tiles,
+        blocks: Blocks | DrawnBlocks | Tiles,
         block: int | Literal["exact"],
         physical: Sequence[Physical],
         tally: Tally,

@@ -70,20 +70,6 @@ def test_module_saved_frozen_is_loaded(tmp_path: Path) -> None:
     assert load(tmp_path / "frozen.pt").forward(torch.tensor([[3.0]])).item() == 7.0
 
 
-class Drawing(nn.Module):
-    """Answers with noise of its own."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + torch.randn_like(x)
-
-
-def test_module_that_draws_random_numbers_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    load(write_affine(tmp_path / "a.pt"))
-    assert not caplog.records
-    load(write(tmp_path / "drawing.pt", Drawing(), [field("tas", "K")], [field("lai", "1")]))
-    assert "draws random numbers (aten::randn_like)" in caplog.text
-
-
 def test_missing_file_is_refused(tmp_path: Path) -> None:
     with refused(Status.MODEL, "nowhere.pt", "No such file"):
         load(tmp_path / "nowhere.pt")

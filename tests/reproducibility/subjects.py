@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from small_emulators import CarbonLstm, Gru, Mlp, field, write, write_tiled
+from small_emulators import CarbonLstm, Gru, Mlp, Noisy, NoisyTiles, field, write, write_tiled
 
 BLOCK = 128
 TAS = field("tas", "degC", statistics={"mean": 5, "std": 9, "min": -10, "max": 20})
@@ -77,6 +77,22 @@ def tile(folder: Path) -> Sections:
     }
 
 
+def drawing(folder: Path) -> Sections:
+    """Networks that draw random numbers: dropout and noise with a state in columns, and noise on tiles."""
+    state = [{"name": "hidden", "size": 192}]
+    column = write(folder / "drawing.pt", Noisy(2, 192), [TAS, RSDS], [field("mrso", "kg m-2")], state=state)
+    about = {"kind": "tile", "tile": {"size": [12, 16], "halo": 2}}
+    tiles = write(folder / "noisy.pt", NoisyTiles(), [field("tas", "K")], [field("tsl", "K")], **about)
+    off = {"guard": {"range": "off"}}
+    return {
+        "emulators": [
+            {"model": column.name, "block": BLOCK, "every": "2h", "seed": 5, **off},
+            {"model": tiles.name, "grid": {"latlon": 9.0}, "every": "3h", **off},
+        ],
+        "regrid": {"host_grid": {"latlon": 10.0}, "edges": "latitude"},
+    }
+
+
 @dataclass(frozen=True)
 class Subject:
     """A coupling: what writes its emulators into a folder and gives the sections of its file, and what it computes."""
@@ -93,4 +109,5 @@ SUBJECTS = {
     "chain": Subject(chain, ("lai", "snw")),
     "own grid": Subject(own_grid, ("snw",)),
     "tile": Subject(tile, ("tsl", "tasmax")),
+    "drawing": Subject(drawing, ("mrso", "tsl")),
 }
