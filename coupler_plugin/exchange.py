@@ -68,6 +68,11 @@ class Exchange:
             for name, emulator in self._producers.items()
         }
 
+    @property
+    def n(self) -> int:
+        """Cells of this rank."""
+        return self._cells.n
+
     def bind(self, name: str, array: NDArray[Any], units: str | None) -> None:
         """Take over an array of the host; `Coupler.bind` says more."""
         entry = self._fields[name]

@@ -112,19 +112,19 @@ class History:
         else:
             self._file = together(comm, lambda: self._create(gathered, provenance))
 
-    def write(self, begin: int, end: int, values: Mapping[str, Values]) -> None:
+    def write(self, begin: int, end: int, record: Values) -> None:
         """Append one interval; a collective call.
 
         Parameters
         ----------
         begin, end : int
             The interval [microseconds since 0001-01-01].
-        values : mapping of name to array, shape (n, levels)
-            Values of this rank's cells, in canonical units.
+        record : array, shape (n, columns)
+            Values of this rank's cells, in canonical units: the fields with their levels, then the flags.
         """
         # In one message: on many ranks, waiting for each other costs more than the numbers do.
-        record = self._gather(np.concatenate(list(values.values()), axis=1))
-        together(self._comm, lambda: self._append(begin, end, record))
+        whole = self._gather(record)
+        together(self._comm, lambda: self._append(begin, end, whole))
 
     def flush(self) -> None:
         """Bring the records that wait to the disk; rank 0 has some, the others do nothing."""

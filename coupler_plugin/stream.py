@@ -17,6 +17,7 @@ from coupler_plugin.exchange import Exchange, producers
 from coupler_plugin.fields import Conversion, Fields
 from coupler_plugin.guard.flags import FlagArray, flag_attributes
 from coupler_plugin.history import Column, History
+from coupler_plugin.table import Table
 from coupler_plugin.windows import Window
 
 if TYPE_CHECKING:
@@ -29,8 +30,11 @@ _AGGREGATES: Final = {"mean": "mean", "min": "min", "max": "max", "point": "last
 class Sink(Protocol):
     """Where the intervals of a history go: a file, or what looks at them."""
 
-    def write(self, begin: int, end: int, values: Mapping[str, Values]) -> None:
-        """Take one interval [microseconds since 0001-01-01] of this rank's cells; a collective call."""
+    def write(self, begin: int, end: int, record: Values) -> None:
+        """Take one interval [microseconds since 0001-01-01] of this rank's cells; a collective call.
+
+        `record` has the columns of the fields and after them one for each flag; it is written over at the next.
+        """
 
     def flush(self) -> None:
         """Bring what waits to the disk."""
@@ -87,11 +91,24 @@ class Stream:
                 if name in self.names and computed.get(name) is emulator:
                     flags = FlagArray(emulator.flags, place)
                     self._flags[name] = emulator, self.window.accumulator(f"{name}_flag", aggregate, flags)
+        width = sum(column.levels for column in self.columns)
+        #: an interval, made once: the fields, then the flags
+        self._record: Values = np.empty((exchange.n, width + len(self._flags)))
+        self._table = Table([(source, conversion) for _, source, conversion in self._sources.values()], self._record)
+        self._flag_columns = [
+            (flags, self._record[:, width + place, np.newaxis]) for place, (_, flags) in enumerate(self._flags.values())
+        ]
 
     @property
     def columns(self) -> list[Column]:
         """The fields as a file has them, without their flags; once connected."""
         return [column for column, _, _ in self._sources.values()]
+
+    def split(self, record: Values) -> dict[str, Values]:
+        """Return the fields of an interval by name, each of shape (..., levels); without flags."""
+        ends = np.cumsum([column.levels for column in self.columns])
+        parts = np.split(record, ends, axis=-1)[:-1]
+        return {column.name: part for column, part in zip(self.columns, parts, strict=True)}
 
     def flags_of(self, emulator: ColumnEmulator) -> list[Accumulator]:
         """Return the accumulators of the flags of an emulator's answers; they take a sample when it has run."""
@@ -101,9 +118,6 @@ class Stream:
         self, cells: Cells, provenance: Mapping[str, str], comm: MPI.Comm | None, resume: bool, patience: float
     ) -> None:
         """Create the file, or go on with it; a collective call."""
-        #: what is written of an interval, made once
-        self._values: dict[str, Values] = {c.name: np.empty((cells.n, c.levels)) for c in self.columns}
-        self._values |= {f"{name}_flag": np.empty((cells.n, 1)) for name in self._flags}
         if self.sink is not None:
             return
         flags = {name: flag_attributes(name) for name in self._flags}
@@ -118,13 +132,10 @@ class Stream:
         begin = self.window.alarm.last
         if begin < self._from:
             return
-        for name, (_, source, conversion) in self._sources.items():
-            values = self._values[name]
-            source.read(values)
-            conversion.apply(values, values)
-        for name, (_, flags) in self._flags.items():
-            flags.read(self._values[f"{name}_flag"])
-        self.sink.write(begin, self._clock.now, self._values)
+        self._table.read()
+        for flags, column in self._flag_columns:
+            flags.read(column)
+        self.sink.write(begin, self._clock.now, self._record)
 
     def flush(self) -> None:
         """Bring records that wait in memory to the disk; on rank 0."""

@@ -89,11 +89,11 @@ class Collector:
     """Takes the newest interval of a history."""
 
     def __init__(self) -> None:
-        self.values: Mapping[str, Values] = {}
+        self.record: Values = np.empty((0, 0))
 
-    def write(self, begin: int, end: int, values: Mapping[str, Values]) -> None:
+    def write(self, begin: int, end: int, record: Values) -> None:
         """Keep an interval."""
-        self.values = values
+        self.record = record
 
     def flush(self) -> None:
         """Do nothing: there is no file."""
@@ -156,6 +156,12 @@ class Group:
         for seeded, first in self._seeded:
             seeded.step, seeded.block = step, first
         self.coupler.step()
+
+    def newest(self) -> dict[int, dict[str, Values]]:
+        """Return the newest interval: by number of the member, fields of shape (n, levels)."""
+        history = self.coupler.writers.histories[0]
+        records = self.collector.record.reshape(len(self.members), self.plan.cells.n, -1)
+        return {member.number: history.split(part) for member, part in zip(self.members, records, strict=True)}
 
     def _with_dropout(self, emulator: ColumnEmulator) -> ColumnEmulator:
         file = load(emulator.file.path, self.plan.comm, dropout=True)

@@ -248,10 +248,7 @@ class _Ensemble:
             self._output = self._open()
         rows: dict[int, dict[str, Values]] = {}
         for group in self._groups:
-            for name, values in group.collector.values.items():
-                split = values.reshape(len(group.members), -1, values.shape[-1])
-                for member, part in zip(group.members, split, strict=True):
-                    rows.setdefault(member.number, {})[name] = part
+            rows |= group.newest()
         names = [column.name for column in self._columns]
         for number in self._prior.rows if self._prior else ():
             assert self._prior

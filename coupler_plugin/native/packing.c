@@ -239,6 +239,23 @@ int64_t packing_import(const packing_imports *plan)
     return outside;
 }
 
+void packing_tabulate(const packing_table *plan)
+{
+    const int64_t row = plan->columns * (int64_t)sizeof(double);
+    double piece[PIECE], *column = plan->values;
+
+    for (int64_t i = 0; i < plan->n_inputs; i++) {
+        const packing_input *input = &plan->inputs[i];
+        for (int64_t level = 0; level < input->levels; level++, column++)
+            for (int64_t cell = 0; cell < plan->cells; cell += PIECE) {
+                int64_t n = smaller(PIECE, plan->cells - cell);
+                gather(piece, n, input->count ? &input->window : &input->present, cell, level);
+                finish_input(input, piece, n);
+                store(piece, n, (char *)(column + cell * plan->columns), row, 1);
+            }
+    }
+}
+
 /* -------------------------------------------------------------------------------------------------------- outputs */
 
 /* Compute `n` numbers of an output, the first from `answers`, `step` bytes from one to the next. */

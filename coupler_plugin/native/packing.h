@@ -48,6 +48,14 @@ typedef struct {
     packing_band band;       /**< of the block */
 } packing_imports;
 
+/** Fields side by side, as a history takes them. */
+typedef struct {
+    const packing_input *inputs;
+    int64_t n_inputs;
+    double *values;          /**< shape (cells, columns); the inputs take the first columns */
+    int64_t cells, columns;
+} packing_table;
+
 /** One term of a closure. */
 typedef struct {
     int64_t channel;
@@ -74,6 +82,9 @@ typedef struct {
 
 /** Fill the block and return how many of its numbers lie outside its band. */
 int64_t packing_import(const packing_imports *plan);
+
+/** Write the values of all inputs into their columns. */
+void packing_tabulate(const packing_table *plan);
 
 /** Write the answers of all cells to their targets. */
 void packing_export(const packing_exports *plan);
