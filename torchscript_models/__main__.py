@@ -34,6 +34,7 @@ RECIPES = {
     "carbon_flux": "torchscript_models.carbon_flux.recipe:CarbonFluxRecipe",
     "biomass_plots": "torchscript_models.biomass_plots.recipe:BiomassPlotsRecipe",
     "land_state": "torchscript_models.land_state.recipe:LandStateRecipe",
+    "land_state_lstm": "torchscript_models.land_state.recipe:LandStateLstmRecipe",
     "carbon_flux_penalty": "torchscript_models.carbon_flux.recipe:CarbonFluxPenaltyRecipe",
     "biomass": "torchscript_models.biomass.recipe:BiomassRecipe",
     "downscaling": "torchscript_models.downscaling.recipe:DownscalingRecipe",
@@ -136,27 +137,45 @@ def train(name: str, **options: Any) -> None:
 @_common
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Runs to average, from --seed.")
 def evaluate(name: str, seeds: int, **options: Any) -> None:
-    """Score the recipe of NAME on what its training leaves out; write zoo/NAME.json, and the scores into NAME.pt."""
+    """Score the recipe of NAME on what its training leaves out; write zoo/NAME.json, and the scores into NAME.pt.
+
+    With --resume, runs that were finished before a stop are not made again.
+    """
     if name == "all":
         return _one_by_one()
     chosen = Options(**options)
     recipe, settings = _chosen(name, chosen)
     with processes.processes():
-        runs = []
-        for each in (replace(settings, seed=settings.seed + i) for i in range(seeds)):
-            with _watch(f"evaluate_{name}", recipe, each, chosen) as watch:
-                runs.append(recipe.evaluate(each, watch))
+        runs = [_run_of(name, recipe, replace(settings, seed=settings.seed + i), chosen) for i in range(seeds)]
         scores = mean(runs)
         if processes.rank():
             return None
-    chosen.zoo.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"settings": asdict(settings), "seeds": seeds, "scores": scores}, indent=1)
-    (chosen.zoo / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    facts: dict[str, Any] = {"settings": asdict(settings), "seeds": seeds, "scores": scores}
+    if seeds > 1:
+        facts["by_seed"] = {str(settings.seed + i): run for i, run in enumerate(runs)}
+    _write_json(chosen.zoo / f"{name}.json", facts)
     path = chosen.zoo / f"{name}.pt"
     if path.is_file():
         describe_anew(path, settings, scores)
     _print_scores(scores)
     return None
+
+
+def _run_of(name: str, recipe: Recipe, settings: Settings, options: Options) -> dict[str, Any]:
+    """Return the scores of one run: those that an earlier command has left in the folder of runs, or new ones."""
+    path = options.runs / f"evaluate_{name}_seed{settings.seed}" / "scores.json"
+    if options.resume and (kept := _read_scores(path, settings)):
+        return kept
+    with _watch(f"evaluate_{name}", recipe, settings, options) as watch:
+        scores = recipe.evaluate(settings, watch)
+    if processes.rank() == 0:
+        _write_json(path, {"settings": asdict(settings), "scores": scores})
+    return scores
+
+
+def _write_json(path: Path, facts: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
 def _one_by_one() -> None:

@@ -86,6 +86,8 @@ class MonthlySite:
     forcing : array, shape (months, 5)
         Means of the daily minimum and maximum of tas [degC], rsds [MJ m-2 d-1], the vapour pressure deficit at the
         daily maximum of tas [hPa], pr [kg m-2 d-1].
+    co2 : array, shape (months,)
+        Mole fraction of carbon dioxide in air [ppm], the same at all sites.
     lai : array, shape (months,)
         Leaf area index [1], NaN where it was not observed.
     fluxes : array, shape (months, 3)
@@ -98,8 +100,13 @@ class MonthlySite:
     igbp: str
     months: NDArray[np.int64]
     forcing: Array
+    co2: Array
     lai: Array
     fluxes: Array
+
+    def inputs(self) -> Array:
+        """Return the forcing and CO2, shape (months, 6)."""
+        return np.column_stack([self.forcing, self.co2])
 
 
 def read_towers(folder: Path) -> dict[str, Tower]:
@@ -164,6 +171,7 @@ def read_monthly_sites(folder: Path) -> dict[str, MonthlySite]:
             igbp=str(first["igbp"]),
             months=months,
             forcing=forcing,
+            co2=rows["co2_ppm"].to_numpy(np.float32),
             lai=rows["obs_LAI"].to_numpy(np.float32),
             fluxes=fluxes,
         )

@@ -21,6 +21,7 @@ from torchscript_models.data import find_data
 from torchscript_models.export import export
 from torchscript_models.recipe import EMULATOR
 from torchscript_models.splits import check_disjoint, folds
+from torchscript_models.watch import Watch
 
 HERE = Path(__file__).resolve().parent
 FOLD = 0
@@ -35,7 +36,7 @@ def main() -> None:
     fold = folds(recipe.places, settings.n_folds, settings.seed)
     unseen, train = list(fold.index[fold == FOLD]), list(fold.index[fold != FOLD])
     check_disjoint(recipe.places, train, unseen)
-    network = recipe.fit(train, replace(settings, n_folds=settings.n_folds - 1), lambda: None)
+    network = recipe.fit(train, replace(settings, n_folds=settings.n_folds - 1), Watch())
 
     table = recipe.observed(DAILY, unseen)
     for method, values in {

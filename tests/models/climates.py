@@ -77,23 +77,24 @@ def _saturation(tas: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def inputs_of(emulator: str, days: dict[str, NDArray[np.float64]]) -> torch.Tensor:
-    """Return the channels of an emulator, shape (days, 5)."""
+    """Return the channels of an emulator, shape (days, C)."""
     channels = {
         "carbon_flux": [days["tas"], days["rsds"], days["vpd"], days["pr"], days["rsdt"]],
         "leaf_area_index": [
             days["tasmin"], days["tasmax"], 0.0864 * days["rsds"], days["vpd_max"], days["pr"],
+            np.full_like(days["pr"], 380.0),
         ],
     }[emulator]  # fmt: skip
     return torch.tensor(np.stack(channels, axis=1), dtype=torch.float32)
 
 
 def year(emulator: str, climate: str, every: int = 5) -> torch.Tensor:
-    """Return the windows of a year after a year of spin-up, one every `every` days: shape (n, 360, 5)."""
+    """Return the windows of a year after a year of spin-up, one every `every` days: shape (n, 360, C)."""
     series = inputs_of(emulator, weather(CLIMATES[climate], days=2 * DAYS))
     return torch.stack([series[end - DAYS : end] for end in range(DAYS, 2 * DAYS, every)])
 
 
 def cold_start(emulator: str, climate: str, first_day: int, known: int) -> torch.Tensor:
-    """Return the window of a run that began `known` days ago, filled as the plugin does: shape (1, 360, 5)."""
+    """Return the window of a run that began `known` days ago, filled as the plugin does: shape (1, 360, C)."""
     series = inputs_of(emulator, weather(CLIMATES[climate], first_day, days=known))
     return torch.cat([series[:1].expand(DAYS - known, -1), series]).unsqueeze(0)

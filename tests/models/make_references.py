@@ -19,7 +19,8 @@ ROWS = 16  #: a block of the plugin: its rows have the same bits wherever they s
 def main() -> None:
     """Write arguments and answers.
 
-    Of an emulator of weather one window of each climate, the last one 40 days after a cold start, and again these; of
+    Of an emulator of weather one window of each climate, the last one 40 days after a cold start, and again these, with
+    any class of vegetation; of
     other columns what their training data look like; of grid emulators a small tile.
     """
     (HERE / "reference").mkdir(exist_ok=True)
@@ -29,6 +30,8 @@ def main() -> None:
             *settled, last = CLIMATES
             windows = [year(name, climate)[40:41] for climate in settled] + [cold_start(name, last, 180, 40)]
             arguments = [torch.cat(windows * 3)[:ROWS]]
+            if file.manifest.static:
+                arguments.append(torch.arange(float(ROWS))[:, None])  # all classes that are common, and none
         else:
             arguments = sample_arguments(file.manifest, ROWS)[: 1 + bool(file.manifest.static)]
         outputs = answer(file, *arguments).numpy()

@@ -12,6 +12,7 @@ from zoo import COLUMNS, WEATHER, first_state
 
 from coupler_plugin.emulator.blocks import sample_arguments
 from coupler_plugin.emulator.load import EmulatorFile
+from torchscript_models.leaf_area_index.network import CLASSES
 
 GPP, RECO, NEE = range(3)
 
@@ -76,9 +77,35 @@ def test_annual_means_are_those_of_the_climate(climate: str, run: Run) -> None:
     assert lai_low <= lai <= lai_high
 
 
-@pytest.mark.parametrize("climate", ["temperate", "boreal", "tundra"])
-def test_the_north_is_green_in_summer(climate: str, run: Run) -> None:
-    lai = run("leaf_area_index", year("leaf_area_index", climate, every=30))[:, 0]
+@pytest.mark.parametrize("climate", ["temperate", "boreal"])
+def test_leaf_area_follows_the_class_of_vegetation(climate: str, run: Run) -> None:
+    """Forests have more leaves than open shrubs in the same climate; needles stay in winter, other leaves fall."""
+    windows = year("leaf_area_index", climate, every=30)
+
+    def leaf_area(name: str) -> torch.Tensor:
+        return run("leaf_area_index", windows, torch.full((len(windows), 1), 1.0 + CLASSES.index(name)))[:, 0]
+
+    forest, needles, shrubs = leaf_area("DBF"), leaf_area("ENF"), leaf_area("OSH")
+    assert forest.max() > 1.25 * shrubs.max()
+    assert needles.mean() > 1.2 * shrubs.mean()
+    assert forest.min() / forest.max() < needles.min() / needles.max()
+
+
+def test_a_code_that_is_no_class_is_that_of_the_nearest(run: Run) -> None:
+    windows = year("leaf_area_index", "temperate", every=60)
+    known = [run("leaf_area_index", windows, torch.full((len(windows), 1), code)) for code in (0.0, 4.0, 17.0)]
+    for code, expected in zip((-1e9, 4.4, 1e9), known, strict=True):
+        assert torch.equal(run("leaf_area_index", windows, torch.full((len(windows), 1), code)), expected)
+
+
+@pytest.mark.parametrize(
+    ("climate", "name"),
+    [("temperate", None), ("temperate", "DBF"), ("boreal", None), ("boreal", "ENF"), ("tundra", "OSH")],
+)
+def test_the_north_is_green_in_summer(climate: str, name: str | None, run: Run) -> None:
+    windows = year("leaf_area_index", climate, every=30)
+    code = 0.0 if name is None else 1.0 + CLASSES.index(name)
+    lai = run("leaf_area_index", windows, torch.full((len(windows), 1), code))[:, 0]
     gpp = run("carbon_flux", year("carbon_flux", climate, every=30))[:, GPP]
     for summer, winter in ((lai[7], lai[1]), (gpp[6], gpp[0])):
         assert summer > 2.0 * winter
@@ -115,7 +142,7 @@ def test_cold_start_gives_answers_of_the_right_size_from_the_first_day(climate: 
 def test_cold_start_is_forgotten_after_a_year(name: str, run: Run) -> None:
     january_only = cold_start(name, "temperate", 0, 1)
     year_later = torch.cat([january_only[0, 359:], inputs_of(name, weather(CLIMATES["temperate"], 1, days=360))])[1:]
-    other_past = torch.cat([torch.zeros(5, 5), year_later])[-360:]
+    other_past = torch.cat([torch.zeros(5, year_later.shape[1]), year_later])[-360:]
     assert torch.equal(run(name, year_later[None]), run(name, other_past[None]))
 
 
@@ -128,6 +155,23 @@ def test_days_follow_each_other_without_jumps_while_the_window_fills(name: str, 
 
 
 # ---- running on its own -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [0.0, 2.0, 12.0])
+def test_leaf_area_of_ten_years_of_days_stays_bounded_and_does_not_drift(code: float, emulator: Get, run: Run) -> None:
+    """Weather of other days in each year, CO2 that rises from 370 to 560 ppm: far beyond what training has seen."""
+    low, high = ranges(emulator, "leaf_area_index")
+    for climate in ("temperate", "desert", "tundra"):
+        years = [inputs_of("leaf_area_index", weather(CLIMATES[climate], days=360, seed=seed)) for seed in range(11)]
+        series = torch.cat(years)
+        series[:, 5] = torch.linspace(370.0, 560.0, len(series))
+        windows = series.unfold(0, 360, 1).transpose(1, 2)[1:]  # each of the days of ten years, after one of spin-up
+        chunks = [run("leaf_area_index", part, torch.full((len(part), 1), code)) for part in windows.split(720)]
+        answers = torch.cat(chunks)
+        assert len(answers) == 3600
+        assert ((answers >= low) & (answers <= high)).all()
+        means = answers.view(10, 360).mean(dim=1)
+        assert (means[9] - means[0]).abs() < 0.25 * means.mean() + 0.1
 
 
 def test_ten_years_of_steps_stay_bounded_and_settle(emulator: Get) -> None:
@@ -161,7 +205,7 @@ def test_emulators_without_memory_answer_alike_for_ten_years(name: str, emulator
     low, high = ranges(emulator, name)
     first = run(name, *arguments)
     assert ((first >= low) & (first <= high)).all()
-    for _ in range(10):
+    for _ in range(3600):
         assert torch.equal(run(name, *arguments), first)
 
 

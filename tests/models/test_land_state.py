@@ -53,9 +53,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def recipe(folder: Path) -> recipes.LandStateRecipe:
-    return recipes.LandStateRecipe(folder)
+@pytest.fixture(scope="module", params=[recipes.LandStateRecipe, recipes.LandStateLstmRecipe])
+def recipe(request: pytest.FixtureRequest, folder: Path) -> recipes.LandStateRecipe:
+    found: recipes.LandStateRecipe = request.param(folder)
+    return found
 
 
 def test_held_out_cells_are_whole_blocks_that_training_does_not_see(
@@ -72,14 +73,20 @@ def test_held_out_cells_are_whole_blocks_that_training_does_not_see(
     assert len(set(block_fold(*corner))) == 1
 
 
-def test_training_lowers_the_loss_and_a_free_run_beats_persistence(recipe: recipes.LandStateRecipe) -> None:
-    losses: list[float] = []
-    watch = Watch(log=lambda fit, epoch, values: losses.append(values["held_out_loss"]))
+def test_training_lowers_the_loss_and_a_free_run_beats_persistence(folder: Path) -> None:
+    """The perceptron, and the LSTM that is scored beside it."""
+    losses: dict[str, list[float]] = {}
+    watch = Watch(log=lambda fit, epoch, values: losses.setdefault(fit, []).append(values["held_out_loss"]))
+    recipe = recipes.LandStateRecipe(folder)
     (scores,) = recipe.evaluate(replace(recipe.settings, epochs=15, learning_rate=1e-2), watch).values()
-    assert min(losses) < 0.7 * losses[0]
+    assert set(losses) == {"land_state0", "land_state_lstm0"}
+    for history in losses.values():
+        assert min(history) < 0.7 * history[0]
     for name in ("mrsod", "tsld"):
-        assert scores[name]["rmse"] < scores[name]["baselines"]["persistence"]["rmse"]
-        assert len(scores[name]["by_month"]["bias"]) == DAYS // 30
+        persistence = scores[name]["baselines"]["persistence"]
+        for scored in (scores[name], scores[name]["baselines"]["lstm"]):
+            assert scored["rmse"] < persistence["rmse"]
+            assert len(scored["by_month"]["bias"]) == DAYS // 30
 
 
 def test_file_stays_within_the_land_it_knows_for_ten_years(recipe: recipes.LandStateRecipe, tmp_path: Path) -> None:
@@ -88,10 +95,11 @@ def test_file_stays_within_the_land_it_knows_for_ten_years(recipe: recipes.LandS
     export(network.eval(), recipe.manifest(recipe.settings, {}), tmp_path / "land_state.pt")
     module = torch.jit.load(str(tmp_path / "land_state.pt"))
     forcing = torch.rand(8, len(FORCING)) * 300.0
-    states = torch.full((8, len(STATES)), 1e6)
+    states, memory = torch.full((8, len(STATES)), 1e6), [torch.zeros(8, recipe.member_type.memory)]
     with torch.inference_mode():
         for _ in range(3600):
-            answer = module(torch.cat([forcing, states], dim=1))
+            found = module(torch.cat([forcing, states], dim=1), *memory[: recipe.member_type.memory])
+            answer, *memory = found if isinstance(found, tuple) else (found,)
             states = answer[:, : len(STATES)]
             assert ((states >= network.lowest) & (states <= network.highest)).all()
     assert torch.isfinite(answer).all()

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from torchscript_models.carbon_flux.network import WINDOW
-from torchscript_models.leaf_area_index.network import BINS, DAYS, LeafAreaIndex
+from torchscript_models.leaf_area_index.network import BINS, CLASSES, DAYS, N_INPUTS, LeafAreaIndex
 
+MIXED_FOREST = 5.0
 ZOO = Path(__file__).parents[2] / "torchscript_models" / "zoo"
 
 
@@ -19,7 +20,7 @@ ZOO = Path(__file__).parents[2] / "torchscript_models" / "zoo"
 def network() -> LeafAreaIndex:
     weights = torch.jit.load(str(ZOO / "leaf_area_index.pt")).state_dict()
     members = 1 + max(int(key.split(".")[1]) for key in weights if key.startswith("members."))
-    network = LeafAreaIndex(np.ones((2, 5), np.float32), members=members)
+    network = LeafAreaIndex(np.ones((2, N_INPUTS), np.float32), members=members)
     network.load_state_dict(weights)
     return network.eval()
 
@@ -35,19 +36,20 @@ def days_of_months(months: torch.Tensor, lengths: list[int], seed: int = 0) -> t
 
 
 def test_months_of_thirty_days_are_the_bins(network: LeafAreaIndex) -> None:
-    months = torch.rand(BINS, 5, generator=torch.Generator().manual_seed(1)) * 20.0
-    days = days_of_months(months, [DAYS] * BINS)
+    months = torch.rand(BINS, N_INPUTS, generator=torch.Generator().manual_seed(1)) * 20.0
+    days, vegetation = days_of_months(months, [DAYS] * BINS), torch.full((1, 1), MIXED_FOREST)
     with torch.inference_mode():
-        daily = network(days[None])
-        monthly = network.from_months(months[None], torch.tensor([WINDOW]))
+        daily = network(days[None], vegetation)
+        monthly = network.from_months(months[None], torch.tensor([WINDOW]), vegetation)
     torch.testing.assert_close(daily, monthly, rtol=1e-4, atol=1e-5)
 
 
 def test_a_day_later_is_another_answer(network: LeafAreaIndex) -> None:
-    months = torch.rand(BINS + 1, 5, generator=torch.Generator().manual_seed(2)) * 20.0
+    months = torch.rand(BINS + 1, N_INPUTS, generator=torch.Generator().manual_seed(2)) * 20.0
     days = days_of_months(months, [DAYS] * (BINS + 1))
     with torch.inference_mode():
-        at_end, half_way = network(torch.stack([days[:360], days[15:375]]))[:, 0].tolist()
+        vegetation = torch.full((2, 1), MIXED_FOREST)
+        at_end, half_way = network(torch.stack([days[:360], days[15:375]]), vegetation)[:, 0].tolist()
     assert at_end != half_way
 
 
@@ -58,13 +60,14 @@ def test_daily_use_at_month_ends_matches_the_monthly_evaluation(network: LeafAre
     lengths = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
     differences, values = [], []
     for site in list(read_monthly_sites(observations).values())[::4]:
-        months = torch.from_numpy(site.forcing[:36])
+        months = torch.from_numpy(site.inputs()[:36])
         days = months.repeat_interleave(torch.tensor(lengths * 3), dim=0)
         ends = np.cumsum(lengths * 3)[BINS:]
         with torch.inference_mode():
-            daily = network(torch.stack([days[end - 360 : end] for end in ends]))
+            vegetation = torch.full((len(ends), 1), 1.0 + CLASSES.index(site.igbp))
+            daily = network(torch.stack([days[end - 360 : end] for end in ends]), vegetation)
             past = torch.stack([months[last - BINS + 1 : last + 1] for last in range(BINS, 36)])
-            monthly = network.from_months(past, torch.full((len(past),), WINDOW))
+            monthly = network.from_months(past, torch.full((len(past),), WINDOW), vegetation)
         differences.append(daily - monthly)
         values.append(monthly)
     difference, value = torch.cat(differences), torch.cat(values)

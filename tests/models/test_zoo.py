@@ -23,7 +23,7 @@ from torchscript_models.model_card import model_card
 
 REFERENCE = Path(__file__).parent / "reference"
 #: the class of each network, and the number of its features
-NETWORKS = {"carbon_flux": (CarbonFlux, 5), "leaf_area_index": (LeafAreaIndex, 5), "biomass_plots": (BiomassPlots, 9)}
+NETWORKS = {"carbon_flux": (CarbonFlux, 5), "leaf_area_index": (LeafAreaIndex, 6), "biomass_plots": (BiomassPlots, 9)}
 
 Get = Callable[[str], EmulatorFile]
 Run = Callable[..., torch.Tensor]

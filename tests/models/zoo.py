@@ -25,7 +25,10 @@ def first_state(manifest: Manifest, rows: int) -> list[torch.Tensor]:
 
 
 def answer(file: EmulatorFile, *arguments: torch.Tensor) -> torch.Tensor:
-    """Return the outputs of an emulator at the beginning of a run."""
+    """Return the outputs of an emulator at the beginning of a run; static fields not given are 0: not known."""
+    n_static = sum(entry.size for entry in file.manifest.static)
+    if n_static and len(arguments) == 1:
+        arguments = (*arguments, torch.zeros(len(arguments[0]), n_static))
     with torch.inference_mode():
         found = file.forward(*arguments, *first_state(file.manifest, len(arguments[0])))
     return found[0] if isinstance(found, tuple) else found

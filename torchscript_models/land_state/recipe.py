@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,16 @@ from torchscript_models import metrics, processes
 from torchscript_models.data import Array, DataError
 from torchscript_models.export import input_entry, training_facts
 from torchscript_models.fitting import Settings, fit_member
-from torchscript_models.land_state.network import DIAGNOSTICS, FORCING, STATES, LandState
+from torchscript_models.land_state.network import (
+    DIAGNOSTICS,
+    FORCING,
+    STATES,
+    Land,
+    LandState,
+    LandStateLstm,
+    Lstm,
+    Perceptron,
+)
 from torchscript_models.land_state.samples import FOLDS, RECORD, read_land
 from torchscript_models.recipe import EMULATOR, Recipe
 from torchscript_models.watch import Watch
@@ -52,7 +61,7 @@ UNITS: Final = {
     "hfss": ("W m-2", (-800.0, 1000.0)),
 }
 
-#: forcing (n, ROLL_OUT, 8), states (n, ROLL_OUT + 1, 5), diagnostics (n, ROLL_OUT, 4)
+#: forcing (n, days, 8), states (n, days + 1, 5), diagnostics (n, days, 4)
 Batch = tuple[Tensor, Tensor, Tensor]
 
 
@@ -62,6 +71,10 @@ class LandStateRecipe(Recipe):
     name = "land_state"
     settings = Settings(epochs=30, members=1, learning_rate=4e-3, weight_decay=1e-4, patience=30, n_folds=FOLDS)
     targets = (*STATES, *DIAGNOSTICS)
+    network_type: ClassVar[type[Land]] = LandState
+    member_type: ClassVar[type[Perceptron | Lstm]] = Perceptron
+    what: ClassVar[str] = "a perceptron"
+    look_back: ClassVar[int] = 0  #: days before the roll-out, from recorded states, in which a memory grows
 
     def __init__(self, folder: Path) -> None:
         there = folder if (folder / RECORD).is_file() else EXAMPLE
@@ -70,7 +83,7 @@ class LandStateRecipe(Recipe):
                 f"There is no '{RECORD}' in '{folder}': record a year of the land model by "
                 "'python examples/05_land_state/run.py record'."
             )
-        self._land = read_land(there)
+        self._folder, self._land = there, read_land(there)
         self._unseen = self._land.fold == HELD_OUT
 
     # ---- training --------------------------------------------------------------------------------------------
@@ -89,74 +102,78 @@ class LandStateRecipe(Recipe):
                 self.sequences(stop, 0),
                 settings,
                 watch,
-                name=f"member{index}",
+                name=f"{self.name}{index}",
                 rng=rng,
             )
         return network.eval().cpu()
 
-    def new_network(self, members: int) -> LandState:
+    def new_network(self, members: int) -> Land:
         """Return an untrained network, scaled by the cells that are not held out."""
         land, seen = self._land, ~self._unseen
         samples = np.concatenate([land.forcing, land.states[:-1]], axis=2)[:, seen].reshape(-1, len(FORCING + STATES))
         answers = np.concatenate([np.diff(land.states, axis=0), land.diagnostics], axis=2)[:, seen]
         flat = land.states[:, seen].reshape(-1, len(STATES))
         lowest, highest = flat.min(axis=0), flat.max(axis=0)
-        return LandState(samples, answers.reshape(-1, answers.shape[2]), lowest, highest, members)
+        networks: list[nn.Module] = [self.member_type(samples.shape[1]) for _ in range(members)]
+        return self.network_type(samples, answers.reshape(-1, answers.shape[2]), lowest, highest, networks)
 
     def sequences(self, cells: NDArray[np.bool_], first: int) -> Batch:
         """Return all sequences that follow each other at `cells`, the first one beginning on day `first`."""
-        starts = np.arange(first, len(self._land.forcing) - ROLL_OUT + 1, ROLL_OUT)
-        days = starts[:, None] + np.arange(ROLL_OUT + 1)
-        land = self._land
+        land, length = self._land, self.look_back + ROLL_OUT
+        starts = np.arange(first, len(land.forcing) - length + 1, length)
+        days = starts[:, None] + np.arange(length + 1)
 
         def cut(values: Array, length: int) -> Tensor:
             parts = values[:, cells][days[:, :length]]  # (starts, length, cells, C)
             return torch.tensor(np.swapaxes(parts, 1, 2).reshape(-1, length, values.shape[2]))
 
-        return cut(land.forcing, ROLL_OUT), cut(land.states, ROLL_OUT + 1), cut(land.diagnostics, ROLL_OUT)
+        return cut(land.forcing, length), cut(land.states, length + 1), cut(land.diagnostics, length)
 
     def batches(self, cells: NDArray[np.bool_], rng: np.random.Generator) -> Callable[[], Iterable[Batch]]:
         """Return a function that gives the batches of an epoch over `cells`, cut anew in each."""
 
         def epoch() -> Iterable[Batch]:
-            forcing, states, diagnostics = self.sequences(cells, int(rng.integers(ROLL_OUT)))
+            forcing, states, diagnostics = self.sequences(cells, int(rng.integers(self.look_back + ROLL_OUT)))
             order = rng.permutation(len(forcing))
             for rows in np.array_split(order, max(len(order) // BATCH, 1)):
                 yield forcing[rows], states[rows], diagnostics[rows]
 
         return epoch
 
-    def loss(self, network: LandState, member: nn.Module, batch: Batch) -> Tensor:
+    def loss(self, network: Land, member: nn.Module, batch: Batch) -> Tensor:
         """Return the error of a roll-out: of states in units of their daily increments, and of diagnostics."""
         forcing, states, diagnostics = batch
         scale, n = network.std, len(STATES)
-        state = states[:, 0]
+        state, memory = states[:, 0], forcing.new_zeros(len(forcing), self.member_type.memory)
         total = torch.zeros((), device=state.device)
-        for day in range(ROLL_OUT):
-            inputs = torch.cat([forcing[:, day], state], dim=1)
-            state, found = network.step(member(network.scaling(inputs)), inputs)
+        for day in range(forcing.shape[1]):
+            alone = max(day - self.look_back, 0)  # days since the last recorded state
+            inputs = torch.cat([forcing[:, day], state if alone else states[:, day]], dim=1)
+            answers, memory = member(network.scaling(inputs), memory)
+            state, found = network.step(answers, inputs)
             # an error that grows with the days of a roll-out counts by its root: the first days are learned as well
-            total = total + smooth_l1_loss(state / scale[:n], states[:, day + 1] / scale[:n]) / (1 + day) ** 0.5
+            total = total + smooth_l1_loss(state / scale[:n], states[:, day + 1] / scale[:n]) / (1 + alone) ** 0.5
             total = total + smooth_l1_loss(found / scale[n:], diagnostics[:, day] / scale[n:])
-        return total / ROLL_OUT
+        return total / forcing.shape[1]
 
     # ---- judgement -------------------------------------------------------------------------------------------
 
     def evaluate(self, settings: Settings, watch: Watch) -> dict[str, Any]:
         """Return the scores of a year at the held-out cells, given the weather and the first state."""
-        network = self.train(settings, watch)
-        states, diagnostics = self.run(network, self._unseen)
+        runs = {EMULATOR: self.run(self.train(settings, watch), self._unseen)}
+        for name, rival in self.rivals().items():
+            runs[name] = rival.run(rival.train(settings, watch), self._unseen)
         land, unseen = self._land, self._unseen
         view: dict[str, Any] = {"sites": int(unseen.sum()), "samples": int(unseen.sum() * len(land.forcing))}
         band = np.round(land.lat / 5.5)  # the rows of the T31 grid
-        for name, found, observed, first in [
-            *((n, states[1:, :, i], land.states[1:, :, i], land.states[0, :, i]) for i, n in enumerate(STATES)),
-            *((n, diagnostics[..., i], land.diagnostics[..., i], land.diagnostics[0, :, i])
-              for i, n in enumerate(DIAGNOSTICS)),
-        ]:  # fmt: skip
+        observed_states, observed_fluxes = land.states[1:], land.diagnostics
+        for place, name in enumerate(self.targets):
+            kind, index = divmod(place, len(STATES))  # 0: of the states, 1: of the diagnostics
+            observed = (observed_states, observed_fluxes)[kind][..., index]
+            first = (land.states[0], land.diagnostics[0])[kind][..., index]
             truth = observed[:, unseen]
             methods = {
-                EMULATOR: found,
+                **{method: answers[kind][..., index] for method, answers in runs.items()},
                 "persistence": np.broadcast_to(first[unseen], truth.shape),
                 "climatology": _climatology(observed, band, unseen),
             }
@@ -164,18 +181,25 @@ class LandStateRecipe(Recipe):
             view[name] = scored.pop(EMULATOR) | {"baselines": scored}
         return {VIEW: view}
 
+    def rivals(self) -> dict[str, LandStateRecipe]:
+        """Return the other networks that are scored beside this one."""
+        return {"lstm": LandStateLstmRecipe(self._folder)}
+
     def epochs_to_evaluate(self, settings: Settings) -> int:
-        """Return the epochs of one training: one fold is held out."""
-        return self.epochs_to_train(settings)
+        """Return the epochs of one training of each network: one fold is held out."""
+        return (1 + len(self.rivals())) * self.epochs_to_train(settings)
 
     def run(self, network: nn.Module, cells: NDArray[np.bool_]) -> tuple[Array, Array]:
-        """Run on its own from the first state; return states (days + 1, n, 5) and diagnostics (days, n, 4)."""
+        """Run on its own from the first state; return states after each day (days, n, 5) and fluxes (days, n, 4)."""
         forcing = torch.tensor(self._land.forcing[:, cells])
-        states, diagnostics = [torch.tensor(self._land.states[0, cells])], []
+        state = torch.tensor(self._land.states[0, cells])
+        memory = torch.zeros(len(state), len(network.members) * self.member_type.memory)
+        states, diagnostics = [], []
         with torch.inference_mode():
             for day in forcing:
-                answer = network(torch.cat([day, states[-1]], dim=1))
-                states.append(answer[:, : len(STATES)])
+                answer, memory = network.day(torch.cat([day, state], dim=1), memory)
+                state = answer[:, : len(STATES)]
+                states.append(state)
                 diagnostics.append(answer[:, len(STATES) + 1 :])
         return torch.stack(states).numpy(), torch.stack(diagnostics).numpy()
 
@@ -185,6 +209,7 @@ class LandStateRecipe(Recipe):
         """Return the manifest of the network that `train` gives."""
         land = self._land
         samples = np.concatenate([land.forcing, land.states[:-1]], axis=2).reshape(-1, len(FORCING + STATES))
+        memory = settings.members * self.member_type.memory
         cells = pd.DataFrame(index=np.flatnonzero(~self._unseen))
 
         def output(name: str, **closure: Any) -> dict[str, Any]:
@@ -196,7 +221,7 @@ class LandStateRecipe(Recipe):
             version="0.1.0",
             description=(
                 "Soil water, soil temperature and snow at the end of a day, and the day's evapotranspiration, runoff "
-                "and heat fluxes, from the state before it and the weather: a perceptron in place of our land model."
+                f"and heat fluxes, from the state before it and the weather: {self.what} in place of our land model."
             ),
             source="own network of the kind of aiLand (ECMWF; Wesselkamp et al. 2025, doi 10.5194/gmd-18-921-2025)",
             license="Apache-2.0",
@@ -206,6 +231,7 @@ class LandStateRecipe(Recipe):
                 input_entry(name, *UNITS[name], samples[:, channel], "last" if name in STATES else "mean")
                 for channel, name in enumerate((*FORCING, *STATES))
             ],
+            state=[{"name": "memory", "size": memory}] if memory else [],
             outputs=[
                 *(output(name) for name in STATES),
                 output("mrso", closure={"mrsos": 1.0, "mrsod": 1.0}),
@@ -214,6 +240,21 @@ class LandStateRecipe(Recipe):
             scores=scores,
             training=training_facts(self.name, settings, "a recorded year of examples/05_land_state", cells),
         )
+
+
+class LandStateLstmRecipe(LandStateRecipe):
+    """The same by an LSTM, which first reads days with their recorded states and then runs on its own."""
+
+    name = "land_state_lstm"
+    is_shipped = False
+    network_type = LandStateLstm
+    member_type = Lstm
+    what = "an LSTM"
+    look_back = 12
+
+    def rivals(self) -> dict[str, LandStateRecipe]:
+        """Return none: it is one itself."""
+        return {}
 
 
 def _climatology(observed: Array, band: NDArray[np.floating], unseen: NDArray[np.bool_]) -> Array:

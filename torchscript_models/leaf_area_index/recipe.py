@@ -19,7 +19,16 @@ from torchscript_models import baselines, data, metrics
 from torchscript_models.cold_start import draw_known_months, forget_the_past
 from torchscript_models.export import input_entry, training_facts
 from torchscript_models.fitting import Settings
-from torchscript_models.leaf_area_index.network import BINS, DAYS, N_TREES, TREE_DEPTH, LeafAreaIndex, features
+from torchscript_models.leaf_area_index.network import (
+    BINS,
+    CLASSES,
+    DAYS,
+    N_INPUTS,
+    N_TREES,
+    TREE_DEPTH,
+    LeafAreaIndex,
+    features,
+)
 from torchscript_models.leaf_area_index.samples import MonthlySamples
 from torchscript_models.recipe import EMULATOR
 from torchscript_models.site_recipe import SiteRecipe
@@ -31,26 +40,29 @@ BATCH: Final = 128
 OFFSET: Final = 0.3
 #: years of a calendar month at a site from which its anomalies are scored
 FEWEST_YEARS: Final = 3
-FULL, COLD_START = "held_out_sites", "held_out_sites_one_known_month"
+#: share of the training samples whose vegetation class is hidden: hosts may not know it
+HIDDEN_CLASS: Final = 0.3
+FULL, NO_CLASS, COLD_START = "held_out_sites", "held_out_sites_class_not_known", "held_out_sites_one_known_month"
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Months of forcing (n, BINS, 5), how many days are known (n,), leaf area index (n, 1), and weights (n, 1)."""
+    """Months of forcing (n, BINS, 6), how many days are known (n,), classes, leaf area index and weights (n, 1)."""
 
     months: Tensor
     known_days: Tensor
+    vegetation: Tensor
     lai: Tensor
     weights: Tensor
 
 
 class LeafAreaIndexRecipe(SiteRecipe):
-    """Leaf area index from twelve months of weather, at any site."""
+    """Leaf area index from twelve months of weather, the vegetation class and CO2, at any site."""
 
     name = "leaf_area_index"
     settings = Settings(epochs=20, members=2, learning_rate=3e-3, weight_decay=0.01, patience=6)
     targets = ("lai",)
-    views = (FULL, COLD_START)
+    views = (FULL, NO_CLASS, COLD_START)
 
     def __init__(self, folder: Path) -> None:
         self._weather = BorrowedWeather(data.read_towers(folder).values())
@@ -68,7 +80,7 @@ class LeafAreaIndexRecipe(SiteRecipe):
 
     def new_network(self, sites: Sequence[str], members: int) -> nn.Module:
         """Return an untrained network, scaled by all months of forcing at `sites`."""
-        return LeafAreaIndex(np.concatenate([self._sites[site].forcing for site in sites]), members)
+        return LeafAreaIndex(np.concatenate([self._sites[site].inputs() for site in sites]), members)
 
     def batches(
         self, network: nn.Module, sites: Sequence[str], rng: np.random.Generator
@@ -80,22 +92,25 @@ class LeafAreaIndexRecipe(SiteRecipe):
         def epoch() -> Iterable[Batch]:
             known = draw_known_months(len(samples.lai), rng)
             months = forget_the_past(samples.months, known)
+            vegetation = _hidden(samples.vegetation, rng)
             order = rng.permutation(len(months))
             for rows in np.array_split(order, max(len(months) // BATCH, 1)):
-                yield _batch(months[rows], known[rows], samples.lai[rows], weights[rows])
+                yield _batch(months[rows], known[rows], vegetation[rows], samples.lai[rows], weights[rows])
 
         return epoch
 
     def held_out(self, network: nn.Module, sites: Sequence[str], rng: np.random.Generator) -> Batch:
-        """Return all samples of `sites`, with their whole past."""
+        """Return all samples of `sites`, with their whole past and their class."""
         samples = self._samples(sites)
-        return _batch(samples.months, np.full(len(samples.lai), BINS), samples.lai, _weights(samples))
+        known = np.full(len(samples.lai), BINS)
+        return _batch(samples.months, known, samples.vegetation, samples.lai, _weights(samples))
 
     def loss(self, network: nn.Module, member: nn.Module, batch: Batch) -> Tensor:
         """Return the weighted squared error."""
-        x = network.scaling(batch.months)
+        x = network.sequence(batch.months, network.vegetation(batch.vegetation))
         if member.training:
-            x = x + OFFSET * torch.randn(x.shape[0], 1, x.shape[2], device=x.device)
+            offset = OFFSET * torch.randn(x.shape[0], 1, N_INPUTS, device=x.device)
+            x = torch.cat([x[:, :, :N_INPUTS] + offset, x[:, :, N_INPUTS:]], dim=2)
         supply = network.water_supply(batch.months.mean(dim=1), batch.known_days).unsqueeze(1)
         return (((member(x) * supply - batch.lai) ** 2) * batch.weights).sum() / batch.weights.sum()
 
@@ -106,6 +121,7 @@ class LeafAreaIndexRecipe(SiteRecipe):
         rng = np.random.default_rng(settings.seed)
         known = np.concatenate([np.full(len(samples.lai), BINS), rng.integers(1, BINS, len(samples.lai))])
         months = torch.tensor(forget_the_past(np.tile(samples.months, (2, 1, 1)), known))
+        vegetation = network.vegetation(torch.tensor(_hidden(np.tile(samples.vegetation, (2, 1)), rng)))
         supply = network.water_supply(months.mean(dim=1), torch.tensor(DAYS * known)).clamp(min=0.05).numpy()
         trees = HistGradientBoostingRegressor(
             max_iter=N_TREES,
@@ -119,7 +135,7 @@ class LeafAreaIndexRecipe(SiteRecipe):
         )
         # Squared errors of lai = supply * trees: of trees, weighted by the square of the supply.
         lai, weights = np.tile(samples.lai, 2), np.tile(_weights(samples), 2)
-        trees.fit(features(months).numpy(), lai / supply, sample_weight=weights * supply**2)
+        trees.fit(features(months, vegetation).numpy(), lai / supply, sample_weight=weights * supply**2)
         network.trees.take_over(
             [stage[0].nodes for stage in trees._predictors], float(trees._baseline_prediction.item())
         )
@@ -135,12 +151,14 @@ class LeafAreaIndexRecipe(SiteRecipe):
         return pd.DataFrame({"lai": samples.lai, "site": samples.site, "igbp": igbp, "season": season})
 
     def predict(self, network: nn.Module, view: str, sites: Sequence[str]) -> np.ndarray:
-        """Return the emulator's answers with a known past, or with only the last month known."""
-        months = self._samples(sites).months
+        """Return the emulator's answers: when all is known, without the class, or with only the last month known."""
+        samples = self._samples(sites)
+        months, vegetation = samples.months, samples.vegetation * (view != NO_CLASS)
         known = np.full(len(months), 1 if view == COLD_START else BINS)
         months = forget_the_past(months, known)
         with torch.inference_mode():
-            return network.from_months(torch.tensor(months), torch.tensor(DAYS * known)).numpy()
+            arguments = (months, DAYS * known, vegetation.astype(np.float32))
+            return network.from_months(*map(torch.tensor, arguments)).numpy()
 
     def baselines(
         self, network: nn.Module, view: str, train: Sequence[str], sites: Sequence[str]
@@ -165,7 +183,7 @@ class LeafAreaIndexRecipe(SiteRecipe):
     def _features(self, sites: Sequence[str]) -> np.ndarray:
         """Return the vegetation class, the weather now, 1, 3 and 6 months ago, means and extremes, and the season."""
         samples = self._samples(sites)
-        months = samples.months
+        months = samples.months[:, :, :-1]
         igbp = pd.Categorical(self.places["igbp"].loc[samples.site], sorted(self.places["igbp"].unique())).codes
         lags = [months[:, -1 - lag] for lag in (0, 1, 3, 6)]
         means = [months[:, -3:].mean(axis=1), months.mean(axis=1)]
@@ -190,7 +208,7 @@ class LeafAreaIndexRecipe(SiteRecipe):
     # ---- manifest --------------------------------------------------------------------------------------------
 
     def _days(self) -> data.Array:
-        """Return what a host would have handed over day by day, drawn once; shape (days, 5).
+        """Return what a host would have handed over day by day, drawn once; shape (days, 6).
 
         The training data are means of months. A host's single days reach further, by what days depart from their month
         at towers with similar months.
@@ -202,7 +220,8 @@ class LeafAreaIndexRecipe(SiteRecipe):
             tas, rsds, vpd, pr = np.moveaxis(anomalies, 2, 0)
             tasmin, tasmax, *others = site.forcing.T[:, :, None]
             scaled = (value * factor for value, factor in zip(others, (rsds, vpd, pr), strict=True))
-            parts.append(np.stack([tasmin + tas, tasmax + tas, *scaled], axis=2).reshape(-1, 5))
+            co2 = np.broadcast_to(site.co2[:, None], tas.shape)
+            parts.append(np.stack([tasmin + tas, tasmax + tas, *scaled, co2], axis=2).reshape(-1, N_INPUTS))
         return np.concatenate(parts)
 
     def manifest(self, settings: Settings, scores: dict[str, Any]) -> Manifest:
@@ -214,13 +233,15 @@ class LeafAreaIndexRecipe(SiteRecipe):
             ("rsds", "MJ m-2 d-1", (0.0, 52.0), "mean", ""),
             ("vpd", "hPa", (0.0, 150.0), "max", "daily maximum: the value at the highest temperature of the day"),
             ("pr", "kg m-2 d-1", (0.0, 2000.0), "mean", ""),
+            ("co2", "ppm", (150.0, 2000.0), "mean", ""),
         ]
+        codes = ", ".join(f"{code} {name}" for code, name in enumerate(CLASSES, start=1))
         return Manifest(
             name=self.name,
             version="0.1.0",
             description=(
-                "Leaf area index, mean over the last 30 days, from 360 days of weather that the module itself "
-                "averages over twelve times 30 days; mean of LSTMs and boosted trees."
+                "Leaf area index, mean over the last 30 days, from the class of the vegetation, CO2, and 360 days of "
+                "weather that the module itself averages over twelve times 30 days; mean of LSTMs and boosted trees."
             ),
             source="own network; task after the second phase of AI4Land (arXiv 2606.11793)",
             license="Apache-2.0",
@@ -230,6 +251,14 @@ class LeafAreaIndexRecipe(SiteRecipe):
             inputs=[
                 input_entry(name, units, valid, days[:, channel], aggregate, description)
                 for channel, (name, units, valid, aggregate, description) in enumerate(entries)
+            ],
+            static=[
+                {
+                    "name": "vegetation_class",
+                    "units": "1",
+                    "valid_range": (0, len(CLASSES)),
+                    "description": f"IGBP class ({codes}); 0: not known",
+                }
             ],
             outputs=[{"name": "lai", "units": "1", "valid_range": (0.0, 12.0)}],
             scores=scores,
@@ -243,6 +272,13 @@ def _weights(samples: MonthlySamples) -> data.Array:
     return np.sqrt(months.mean() / months).loc[samples.site].to_numpy(np.float32)
 
 
-def _batch(months: np.ndarray, known: np.ndarray, lai: np.ndarray, weights: np.ndarray) -> Batch:
+def _hidden(vegetation: data.Array, rng: np.random.Generator) -> data.Array:
+    """Return the codes of classes, some of them as not known."""
+    return np.where(rng.random(vegetation.shape) < HIDDEN_CLASS, 0.0, vegetation).astype(np.float32)
+
+
+def _batch(
+    months: np.ndarray, known: np.ndarray, vegetation: np.ndarray, lai: np.ndarray, weights: np.ndarray
+) -> Batch:
     columns = (torch.tensor(values)[:, None] for values in (lai, weights))
-    return Batch(torch.tensor(months), torch.tensor(DAYS * known), *columns)
+    return Batch(torch.tensor(months), torch.tensor(DAYS * known), torch.tensor(vegetation), *columns)
