@@ -8,6 +8,7 @@ import sys
 import click
 
 from coupler_plugin import CouplerError, __version__
+from coupler_plugin.cli.compile import compile_
 from coupler_plugin.cli.doctor import doctor
 from coupler_plugin.cli.ensemble import ensemble
 from coupler_plugin.cli.inspect import inspect
@@ -26,7 +27,7 @@ def commands() -> None:
     """Learned emulators inside Fortran land-surface and Earth-system models."""
 
 
-for command in (doctor, ensemble, inspect, plot, prefix, replay, report, run, validate, weights):
+for command in (compile_, doctor, ensemble, inspect, plot, prefix, replay, report, run, validate, weights):
     commands.add_command(command)
 
 

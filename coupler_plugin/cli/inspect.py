@@ -11,7 +11,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from coupler_plugin.emulator.load import EmulatorFile, load
+from coupler_plugin.emulator import compiled
+from coupler_plugin.emulator.file import Found
+from coupler_plugin.emulator.load import FORMATS, describe
 from coupler_plugin.emulator.manifest import Budget, Input, Output, Variable
 
 
@@ -22,14 +24,14 @@ def inspect(files: tuple[Path, ...], as_json: bool) -> None:
     """Print the manifest inside emulator FILES."""
     console = Console()
     for path in files:
-        emulator = load(path)
+        emulator = describe(path)
         if as_json:
             click.echo(emulator.manifest.model_dump_json(indent=1, exclude_none=True))
         else:
             _print(console, emulator)
 
 
-def _print(console: Console, emulator: EmulatorFile) -> None:
+def _print(console: Console, emulator: Found) -> None:
     manifest = emulator.manifest
     window = f", sees the last {manifest.window.length} steps" if manifest.window else ""
     console.print(f"[bold]{manifest.name}[/] {manifest.version}: {manifest.description}", highlight=False)
@@ -43,6 +45,7 @@ def _print(console: Console, emulator: EmulatorFile) -> None:
         "license": manifest.license,
         "attribution": manifest.attribution,
         "training": "; ".join(f"{key}: {value}" for key, value in manifest.training.items()),
+        "compiled": _compiled(emulator),
     }
     for name, text in facts.items():
         if text:
@@ -53,6 +56,19 @@ def _print(console: Console, emulator: EmulatorFile) -> None:
     for title, scores in manifest.scores.items():
         if isinstance(scores, dict) and scores:
             console.print(_scores(title.replace("_", " "), scores))
+
+
+def _compiled(emulator: Found) -> str:
+    """Return how a compiled package was made; empty for a file of another format."""
+    if FORMATS.get(emulator.path.suffix) is not compiled.FORMAT:
+        return ""
+    making = compiled.making_of(emulator)
+    differences = ", ".join(f"{one.name} {one.largest:.2g} ({one.relative:.2g})" for one in making.differences)
+    return (
+        f"from {making.original} (sha256 {making.original_sha256}) for blocks of {making.block}, {making.dtype}, on "
+        f"{making.device}, {making.machine}, torch {making.torch}; largest differences (and in standard deviations): "
+        f"{differences}"
+    )
 
 
 def _budget(budget: Budget) -> str:

@@ -21,9 +21,13 @@ _LARGEST_BLOCK: Final = 2**20
 class EmulatorSection(Section):
     """One emulator of the run."""
 
-    model: Path = Field(description="TorchScript file with a manifest, relative to the coupling file")
+    model: Path = Field(
+        description="TorchScript file with a manifest, or what `compile` made of one; relative to the coupling file"
+    )
     sha256: str | None = Field(
-        None, pattern=r"^[0-9a-f]{64}$", description="hash that the file must have; `inspect` prints it"
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="hash that the file must have, needed for what is compiled; `inspect` prints it",
     )
     every: IntervalText | None = Field(None, description="time step of the emulator; default: the manifest's")
     block: int | Literal["exact"] = Field(

@@ -18,7 +18,7 @@ from coupler_plugin.clock import Clock
 from coupler_plugin.config import Config
 from coupler_plugin.coupler import Coupler
 from coupler_plugin.derived import DERIVED
-from coupler_plugin.emulator.load import load
+from coupler_plugin.emulator.load import describe
 from coupler_plugin.emulator.manifest import Variable
 from coupler_plugin.errors import CouplerError, Status
 
@@ -64,7 +64,7 @@ class Difference:
         self.rmse = float(np.sqrt(self.rmse / self.count)) if self.count else np.nan
 
 
-def replay(path: Path, model: Path, from_: str | None = None) -> list[Difference]:
+def replay(path: Path, model: Path, from_: str | None = None, sha256: str | None = None) -> list[Difference]:
     """Run an emulator over a cube that `record:` wrote.
 
     Parameters
@@ -75,6 +75,8 @@ def replay(path: Path, model: Path, from_: str | None = None) -> list[Difference
         The emulator file.
     from_ : str, optional
         Time from which answers are compared; the emulator runs from the beginning in any case.
+    sha256 : str, optional
+        Hash that the emulator file must have; a compiled package needs it.
 
     Returns
     -------
@@ -94,16 +96,17 @@ def replay(path: Path, model: Path, from_: str | None = None) -> list[Difference
     except (OSError, ValueError, ImportError, LookupError) as error:
         raise CouplerError(Status.IO, f"'{path}' is no cube that 'record:' wrote: {error}.") from error
     with cube:
-        return _Replay(path, cube, model, about, coupling).run(from_)
+        return _Replay(path, cube, {"model": model, "sha256": sha256}, about, coupling).run(from_)
 
 
 class _Replay:
-    def __init__(self, path: Path, cube: xr.Dataset, model: Path, about: list[Any], coupling: dict[str, Any]) -> None:
+    def __init__(
+        self, path: Path, cube: xr.Dataset, section: dict[str, Any], about: list[Any], coupling: dict[str, Any]
+    ) -> None:
         self._path = path
         self._cube = cube
-        file = load(model)
+        file = describe(section["model"])
         recorded = sorted(about, key=lambda one: (one["sha256"] == file.sha256, one["name"] == file.manifest.name))
-        section: dict[str, Any] = {"model": model}
         if recorded and recorded[-1]["name"] == file.manifest.name:
             section |= {
                 key: recorded[-1][key] for key in ("guard", "block", "grid", "static", "seed") if key in recorded[-1]

@@ -56,6 +56,7 @@ class Blocks:
         self._forward = emulator.forward
         self._writes_answer = False
         self._path = emulator.path
+        self._is_fixed = emulator.block is not None
         self._n = n
         if n and emulator.fused is not None:
             self._use_if_same(emulator.fused, manifest, n if block == "exact" else block)
@@ -141,6 +142,8 @@ class Blocks:
         whole = call(torch.arange(block))
         self.keeps_bits = _gives_same_bits(call, whole, [torch.arange(block).roll(block // 2 + 1)])
         full, tail = divmod(self._n, block)
+        if self._is_fixed:
+            return (block,) * (full + bool(tail))
         return (block,) * full + ((smallest_bucket(call, whole, tail),) if tail else ())
 
     def _use_if_same(self, fused: Fused, manifest: Manifest, rows: int) -> None:

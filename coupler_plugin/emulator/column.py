@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coupler_plugin.cells import Cells, HostArray, Values
-from coupler_plugin.config.emulators import EmulatorSection
+from coupler_plugin.config.emulators import BLOCK, EmulatorSection
 from coupler_plugin.emulator.blocks import Blocks
 from coupler_plugin.emulator.drawing import DrawnBlocks, Draws
 from coupler_plugin.emulator.load import EmulatorFile
@@ -74,6 +74,7 @@ class ColumnEmulator:
         self.calls = 0
         self.seconds = 0.0
         self.block = section.block
+        self._check_block()
         self.section = section
         self.is_shadow = section.mode == "shadow"
         is_drawn = file.draws and not file.is_seeded
@@ -161,6 +162,14 @@ class ColumnEmulator:
                 f"the emulator '{self.name}' has no output '{unknown[0]}'; its outputs are {', '.join(known)}.",
             )
         return [entry for entry in self.manifest.outputs if names is None or entry.name in names]
+
+    def _check_block(self) -> None:
+        if self.file.block not in (None, self.block):
+            raise CouplerError(
+                Status.CONFIG,
+                f"'{self.file.path}' was compiled for blocks of {self.file.block}, not {self.block}; write 'block: "
+                f"{self.file.block}', or compile it with '--block {BLOCK if self.block == 'exact' else self.block}'.",
+            )
 
     def rehearse(self) -> None:
         """Call the module once, for a set-up without a host."""

@@ -26,6 +26,9 @@ VARYING = [
     (r"\(run from [^)]*\)", "(run from ...)"),
     (r"the run directory '[^']*'", "the run directory '...'"),
     (r"(not a TorchScript file) \(.*?\);", r"\1 (...);"),
+    (r"(here is torch )[\w.+]+", r"\1..."),
+    (r"(whose instructions this one \()\w+", r"\1..."),
+    (r"(torch cannot load the compiled package '[^']*' )\(.*?\);", r"\1(...);"),
     (r"[\d.e+]+ GB are free", "... GB are free"),
     (r"(memory left: ).*?;", r"\1...;"),
     (r"(the emulator '\w+' failed: |asks for: ).*", r"\1..."),  # what torch says

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import logging
+import platform
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ import yaml
 
 from coupler_plugin import Coupler, CouplerError
 from coupler_plugin.emulator import manifest as manifests
+from coupler_plugin.emulator.load import describe
 from coupler_plugin.errors import explain
 from coupler_plugin.regrid import latlon, weights_file
 from coupler_plugin.regrid.weight_files import WeightFile
@@ -162,6 +165,46 @@ def _(folder: Path) -> None:
     host = Host(folder)
     host.sections["emulators"][0]["sha256"] = "0123456789abcdef" * 4
     host.start()
+
+
+def give_package(folder: Path, is_named: bool = True, **facts: Any) -> None:
+    """Start with a package that claims to be compiled: nothing of it may be run."""
+    host = Host(folder)
+    found = describe(host.model)
+    making = {
+        "original": "leaf.pt", "original_sha256": found.sha256, "block": 16, "dtype": "float32", "device": "cpu",
+        "torch": torch.__version__, "machine": platform.machine(), "instructions": [], "tolerance": 1e-4, "rows": 64,
+        "differences": [], **facts,
+    }  # fmt: skip
+    package = folder / "leaf.pt2"
+    with zipfile.ZipFile(package, "w") as archive:
+        archive.writestr("leaf/data/leaf.so", b"no code at all")
+        archive.writestr("leaf/extra/manifest.json", found.manifest.model_dump_json(exclude_none=True))
+        archive.writestr("leaf/extra/compiled.json", json.dumps(making))
+    host.sections["emulators"][0]["model"] = package.name
+    if is_named:
+        host.sections["emulators"][0]["sha256"] = describe(package).sha256
+    host.start()
+
+
+@fault("An emulator file", "is compiled, and its hash is not in the coupling file")
+def _(folder: Path) -> None:
+    give_package(folder, is_named=False)
+
+
+@fault("An emulator file", "is compiled for another version of torch")
+def _(folder: Path) -> None:
+    give_package(folder, torch="1.0.0")
+
+
+@fault("An emulator file", "is compiled for another processor")
+def _(folder: Path) -> None:
+    give_package(folder, machine="another", instructions=["avx1024"])
+
+
+@fault("An emulator file", "is compiled, and holds no code")
+def _(folder: Path) -> None:
+    give_package(folder)
 
 
 def change_manifest(folder: Path, **changes: Any) -> None:

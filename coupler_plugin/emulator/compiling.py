@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes packages of native code from TorchScript files: traced, exported, compiled, and compared with the original.
+
+The tracer runs the TorchScript itself, so that its loops and lists are gone from the graph; what it does may therefore
+depend on the shapes of its inputs, but not on their values.
+"""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch.export.passes import move_to_device_pass
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from coupler_plugin.emulator import compiled, kernels, torchscript
+from coupler_plugin.emulator import manifest as manifests
+from coupler_plugin.emulator.blocks import sample_arguments
+from coupler_plugin.emulator.compiled import Difference, Making
+from coupler_plugin.emulator.device import CPU, OnDevice
+from coupler_plugin.emulator.file import Found, first_line
+from coupler_plugin.emulator.load import describe
+from coupler_plugin.emulator.manifest import Manifest
+from coupler_plugin.errors import CouplerError, Status
+
+#: largest difference from the original that is accepted, in standard deviations of an output
+TOLERANCE: Final = {"float32": 1e-4, "bfloat16": 0.1}
+#: blocks that are compared, with inputs that the tracer has not seen
+_BLOCKS: Final = 4
+_TIMED: Final = 9
+#: products whose factors may be shortened; sums over their terms stay float32
+_PRODUCTS: Final = {torch.ops.aten.linear.default, torch.ops.aten.matmul.default, torch.ops.aten.conv2d.default}
+_INDUCTOR: Final[dict[str, Any]] = {
+    "freezing": True,  # weights are constants, laid out as the kernels read them
+    "cpp.threads": 1,  # threads are the blocks' (emulator/blocks.py)
+    "cpp.vec_isa_ok": True,  # what the processor says is enough: trying takes 7 s
+    "aot_inductor.precompile_headers": False,  # they cost 11 s and pay from the third package on
+}
+
+Tensors = Sequence[torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out: how the package was made, its hash, and the seconds of a block before and after."""
+
+    making: Making
+    sha256: str
+    seconds: float
+    original: float
+    compiled: float
+
+
+def compile_emulator(
+    path: Path,
+    output: Path,
+    block: int,
+    dtype: str = "float32",
+    device: str = CPU,
+    tolerance: float | None = None,
+) -> Result:
+    """Compile the TorchScript file at `path` for this machine and write the package to `output`.
+
+    Parameters
+    ----------
+    block : int
+        Rows of a column block, as the coupling file has them; pixels for an emulator that sees tiles.
+    dtype : str
+        Type of the factors of matrix products and convolutions: ``float32``, or ``bfloat16``, which has 8 bits.
+    device : str
+        ``cpu``, or ``cuda`` for the kind of GPU that is here.
+    tolerance : float, optional
+        Largest difference from the original in standard deviations of the output; default: that of the dtype.
+
+    Raises
+    ------
+    CouplerError
+        MODEL, when the file cannot be read, traced or compiled, or the package answers otherwise; CONFIG, when the
+        device is not here. `output` is then as it was.
+    """
+    began = perf_counter()
+    if output.suffix != ".pt2":
+        raise CouplerError(Status.CONFIG, f"a compiled package ends in '.pt2', which '{output.name}' does not.")
+    if device != CPU and not torch.cuda.is_available():
+        raise CouplerError(
+            Status.CONFIG, f"torch {torch.__version__} sees no GPU to compile for; leave '--device {device}' out."
+        )
+    kernels.settle()
+    found = describe(path)
+    manifest, module = found.manifest, torchscript.module_of(found)
+    frozen = torch.jit.freeze(module)
+    if torchscript.draws_numbers(frozen._c._get_method("forward").graph):
+        raise CouplerError(
+            Status.MODEL, f"'{path}' draws random numbers, which a compiled package could not repeat; run it as it is."
+        )
+    rows = _rows(manifest, block)
+    blocks = _samples(manifest, rows)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's own, about its own
+        exported = _export(found, module, blocks[0], dtype)
+        if device != CPU:
+            exported = move_to_device_pass(exported, device)
+        with tempfile.TemporaryDirectory(prefix=".compiling_", dir=output.parent) as folder:
+            package = _build(found, exported, Path(folder) / output.name)
+            run = _runner(package, device)
+            differences = _compare(manifest, frozen, run, blocks)
+            limit = TOLERANCE[dtype] if tolerance is None else tolerance
+            _refuse_beyond(limit, differences, path)
+            making = Making(
+                original=path.name, original_sha256=found.sha256, block=block, dtype=dtype, device=device,
+                torch=torch.__version__, machine=platform.machine(), instructions=compiled.instructions(),
+                tolerance=limit, rows=rows * len(blocks), differences=differences,
+            )  # fmt: skip
+            _describe(package, manifest, making)
+            times = [_fastest(call, blocks[-1]) for call in (frozen, run)]
+            package.replace(output)
+    return Result(making, describe(output).sha256, perf_counter() - began, *times)
+
+
+def _rows(manifest: Manifest, block: int) -> int:
+    """Return the rows of a call: columns, or as many tiles as the block holds."""
+    return max(1, block // (manifest.tile.size[0] * manifest.tile.size[1])) if manifest.tile else block
+
+
+def _samples(manifest: Manifest, rows: int) -> list[Tensors]:
+    """Return the arguments of some calls."""
+    drawn = [torch.split(tensor, rows) for tensor in sample_arguments(manifest, rows * _BLOCKS)]
+    return [[part.clone() for part in parts] for parts in zip(*drawn, strict=True)]
+
+
+def _export(found: Found, module: Any, arguments: Tensors, dtype: str) -> torch.export.ExportedProgram:
+    try:
+        graph = make_fx(lambda *given: module(*given), tracing_mode="real", pre_dispatch=True)(*arguments)
+        if dtype == "bfloat16" and not _shorten(graph):
+            raise ValueError("it has no product that could run in bfloat16")
+        return torch.export.export(graph, tuple(arguments))
+    except Exception as error:  # the interpreter, the tracer and the exporter raise many kinds
+        said = str(error).strip()
+        reason = "its values decide what it does" if "TorchScript" in said else said.splitlines()[-1].rstrip(".")
+        raise CouplerError(
+            Status.MODEL,
+            f"'{found.path}' cannot be compiled: {reason}; it runs as it is, as TorchScript.",
+        ) from error
+
+
+def _shorten(graph: GraphModule) -> int:
+    """Let the factors of products be bfloat16, and return of how many."""
+    products = [node for node in graph.graph.nodes if node.target in _PRODUCTS]
+    for node in products:
+        with graph.graph.inserting_before(node):
+            node.args = tuple(
+                graph.graph.call_function(torch.ops.aten.to.dtype, (part, torch.bfloat16))
+                if isinstance(part, torch.fx.Node)
+                else part
+                for part in node.args
+            )
+        with graph.graph.inserting_after(node):
+            longer = graph.graph.call_function(torch.ops.aten.to.dtype, (node, torch.float32))
+        node.replace_all_uses_with(longer, delete_user_cb=lambda user, longer=longer: user is not longer)
+    graph.recompile()
+    return len(products)
+
+
+def _build(found: Found, exported: torch.export.ExportedProgram, path: Path) -> Path:
+    try:
+        torch._inductor.aoti_compile_and_package(exported, package_path=str(path), inductor_configs=_INDUCTOR)
+    except Exception as error:  # the compiler's own among many others
+        raise CouplerError(
+            Status.MODEL,
+            f"'{found.path}' cannot be compiled: {first_line(error)}; see that a C++ compiler (g++ or $CXX) is here, "
+            "or run it as it is, as TorchScript.",
+        ) from error
+    return path
+
+
+def _runner(path: Path, device: str) -> Callable[..., Any]:
+    package = compiled.load_package(path, path.read_bytes())
+    return package if device == CPU else OnDevice(package, device)
+
+
+def _compare(
+    manifest: Manifest, original: Callable[..., Any], run: Callable[..., Any], blocks: Sequence[Tensors]
+) -> list[Difference]:
+    """Return how the outputs, and the state, differ."""
+    entries = [(entry.name, entry.size) for part in (manifest.outputs, manifest.state) for entry in part]
+    ends = np.cumsum([size for _, size in entries]).tolist()
+    expected, found = (np.concatenate([_channels(call(*block)) for block in blocks]) for call in (original, run))
+    gaps = np.abs(expected - found)
+    gaps[(expected == found) | (np.isnan(expected) & np.isnan(found))] = 0.0
+    gaps[np.isnan(gaps)] = np.inf  # only one of them is a number
+    largest = gaps.max(axis=0)
+    spread = np.nanstd(np.where(np.isfinite(expected), expected, np.nan), axis=0)
+    relative = np.divide(largest, spread, out=np.where(largest > 0.0, np.inf, 0.0), where=spread > 0.0)
+    return [
+        Difference(name=name, largest=largest[end - size : end].max(), relative=relative[end - size : end].max())
+        for (name, size), end in zip(entries, ends, strict=True)
+    ]
+
+
+def _channels(answer: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return outputs and state side by side, shape (rows or pixels, channels)."""
+    parts = answer if isinstance(answer, tuple | list) else [answer]
+    return np.concatenate([np.moveaxis(p.numpy(), 1, -1).reshape(-1, p.shape[1]) for p in parts], axis=1).astype(float)
+
+
+def _refuse_beyond(limit: float, differences: Sequence[Difference], path: Path) -> None:
+    worst = max(differences, key=lambda one: one.relative)
+    if not worst.relative <= limit:
+        raise CouplerError(
+            Status.MODEL,
+            f"'{path}' was compiled, but its '{worst.name}' differs from the original's by up to {worst.largest:.2g}, "
+            f"{worst.relative:.2g} of its standard deviation, and {limit:g} is allowed; nothing was written. "
+            "'--tolerance' allows more.",
+        )
+
+
+def _describe(path: Path, manifest: Manifest, making: Making) -> None:
+    with zipfile.ZipFile(path, "a") as archive:
+        root = archive.namelist()[0].partition("/")[0]
+        archive.writestr(f"{root}/extra/{manifests.ENTRY}", manifest.model_dump_json(indent=1, exclude_none=True))
+        archive.writestr(f"{root}/extra/{compiled.ENTRY}", making.model_dump_json(indent=1))
+
+
+def _fastest(call: Callable[..., Any], arguments: Tensors) -> float:
+    """Return the shortest of some calls [s]."""
+    times = []
+    with torch.inference_mode():
+        for _ in range(_TIMED):
+            begin = perf_counter()
+            call(*arguments)
+            times.append(perf_counter() - begin)
+    return min(times)
