@@ -15,7 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 
-from torchscript_models.data import DataError
+from torchscript_models.errors import DataError
 
 
 def open_cube(path: Path) -> xr.Dataset:

@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from torchscript_models.cubes import open_cube
+from torchscript_models.errors import DataError as DataError
 from torchscript_models.solar import potential_radiation
 
 Array = NDArray[np.float32]
@@ -27,10 +29,6 @@ MONTHLY_CITATION: Final = "CARDAMOM-FluxVal v1.0, CC-BY-4.0"
 BIOMASS_CITATION: Final = "forest plots packaged with Plot2Map (Unlicense)"
 NORMALS_CITATION: Final = "temperature normals 1991-2020 of CRU TS 4.06 (Open Government Licence v3)"
 ELEVATION_CITATION: Final = "land elevation of NASA GLDAS (public domain)"
-
-
-class DataError(Exception):
-    """The observations are missing or not as documented."""
 
 
 def find_data(given: Path | None = None) -> Path:
@@ -115,9 +113,10 @@ def read_towers(folder: Path) -> dict[str, Tower]:
     Fluxes are those of the night-time partitioning. The reference of each flux is selected on its own (Pastorello et
     al. 2020), so that nee = reco - gpp holds for the means of each tower, and for single days only roughly.
     """
-    table = read_table(folder / "flux_daily.csv.gz", parse_dates=["TIMESTAMP"])
+    table = read_table(folder / "flux_daily.csv.gz")
     places = read_table(folder / "flux_daily_sites.csv").set_index("site")
     towers = {}
+    table["TIMESTAMP"] = pd.to_datetime(table["TIMESTAMP"])
     for site, rows in table.sort_values("TIMESTAMP").groupby("site", sort=True):
         place = places.loc[site]
         days = pd.DatetimeIndex(rows["TIMESTAMP"])
@@ -178,14 +177,23 @@ def read_monthly_sites(folder: Path) -> dict[str, MonthlySite]:
     return sites
 
 
-def read_table(path: Path, parse_dates: list[str] | None = None) -> pd.DataFrame:
-    """Read a table of the training data.
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table of the training data: a CSV file, or the cube that lies beside or in place of it.
+
+    A cube is a Zarr store `NAME.zarr` or a NetCDF file `NAME.nc` with the columns of `NAME.csv.gz` as variables on the
+    dimensions site and time (under the names of their columns); where it holds nothing at all there is no row.
 
     Raises
     ------
     DataError
-        When it is not there.
+        When there is neither.
     """
+    name = path.name.partition(".")[0]
+    for cube in (path.with_name(f"{name}.zarr"), path.with_name(f"{name}.nc")):
+        if cube.exists():
+            with open_cube(cube) as opened:
+                samples = [variable for variable in opened if len(opened[variable].dims) == len(opened.dims)]
+                return opened.to_dataframe().dropna(how="all", subset=samples).reset_index()
     if not path.is_file():
-        raise DataError(f"The training data lack '{path.name}' in '{path.parent}'.")
-    return pd.read_csv(path, parse_dates=parse_dates)
+        raise DataError(f"The training data lack '{path.name}' in '{path.parent}', as a table or as a cube.")
+    return pd.read_csv(path)

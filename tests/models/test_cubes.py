@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-pytest.importorskip("pandas", reason="training needs the libraries of the extra 'train'")
+pd = pytest.importorskip("pandas", reason="training needs the libraries of the extra 'train'")
 xr = pytest.importorskip("xarray")
 
 from torchscript_models.cubes import block_folds, check_split, open_cube, split  # noqa: E402
-from torchscript_models.data import DataError  # noqa: E402
+from torchscript_models.data import DataError, read_towers  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,41 @@ def test_netcdf_files_and_zarr_give_the_same_cube(cube: xr.Dataset, tmp_path: Pa
         xr.testing.assert_equal(open_cube(tmp_path / name).load(), cube)
     with pytest.raises(DataError, match=r"no cube 'b\.nc'"):
         open_cube(tmp_path / "b.nc")
+
+
+@pytest.fixture(scope="module")
+def days() -> Any:
+    """Return days of two made-up towers with records of different length, as a table."""
+    names = ["TA_F", "SW_IN_F", "VPD_F", "P_F", "GPP_NT_VUT_REF", "RECO_NT_VUT_REF", "NEE_VUT_REF", "NEE_VUT_REF_QC"]
+    rng, tables = np.random.default_rng(0), []
+    for site, first, length in (("AA-One", "2001-03-01", 40), ("BB-Two", "2001-01-01", 25)):
+        table = pd.DataFrame(rng.uniform(0.0, 1.0, (length, len(names))), columns=names)
+        table.loc[5:7, names[4:]] = np.nan  # days without fluxes, whose weather is known
+        tables.append(table.assign(site=site, TIMESTAMP=pd.date_range(first, periods=length)))
+    return pd.concat(tables, ignore_index=True)
+
+
+@pytest.mark.parametrize("form", ["nc", "zarr"])
+def test_towers_are_the_same_from_a_table_and_from_a_cube(days: Any, form: str, tmp_path: Path) -> None:
+    places = pd.DataFrame({"site": ["AA-One", "BB-Two"], "lat": [50.0, -20.0], "lon": 10.0, "igbp": ["GRA", "EBF"]})
+    cube = days.set_index(["site", "TIMESTAMP"]).to_xarray()
+    for folder in (tmp_path / "table", tmp_path / "cube"):
+        folder.mkdir()
+        places.to_csv(folder / "flux_daily_sites.csv", index=False)
+    days.to_csv(tmp_path / "table" / "flux_daily.csv.gz", index=False)
+    if form == "nc":
+        cube.to_netcdf(tmp_path / "cube" / "flux_daily.nc")
+    else:
+        pytest.importorskip("zarr")
+        cube.to_zarr(tmp_path / "cube" / "flux_daily.zarr")
+    left, right = (read_towers(tmp_path / name) for name in ("table", "cube"))
+    assert list(left) == list(right) == ["AA-One", "BB-Two"]
+    for one, other in zip(left.values(), right.values(), strict=True):
+        assert (one.lat, one.igbp) == (other.lat, other.igbp)
+        assert one.days.equals(other.days)
+        assert (one.quality == 0).sum() == 3
+        for name in ("forcing", "fluxes", "quality"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
 def test_blocks_are_whole_and_dealt_out_evenly(cube: xr.Dataset) -> None:

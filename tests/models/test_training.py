@@ -25,8 +25,8 @@ from torchscript_models.splits import folds  # noqa: E402
 from torchscript_models.watch import Watch  # noqa: E402
 
 NAMES = [name for name in RECIPES if issubclass(recipe_of(name), SiteRecipe) and recipe_of(name).is_shipped]
-#: what two epochs must lower the loss to: regions of forests differ more than they share
-LOWERED = {"leaf_area_index": 0.9, "carbon_flux": 0.9, "biomass_plots": 0.98}
+#: what a few epochs must lower the loss to
+LOWERED = {"leaf_area_index": 0.9, "carbon_flux": 0.9, "biomass_plots": 0.85}
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -42,8 +42,9 @@ def some_sites(recipe: SiteRecipe) -> list[str]:
 
 def test_a_few_epochs_lower_the_loss_on_other_sites(recipe: SiteRecipe) -> None:
     torch.manual_seed(0)
-    settings = replace(recipe.settings, epochs=2)
-    sites = some_sites(recipe)
+    settings, sites = replace(recipe.settings, epochs=2), some_sites(recipe)
+    if recipe.name == "biomass_plots":  # a quarter of its regions says little of the others, and all are read at once
+        settings, sites = recipe.settings, list(recipe.places.index)
     fold = folds(recipe.places.loc[sites], 2, seed=0)
     train, held_out = list(fold.index[fold == 0]), list(fold.index[fold == 1])
     network = recipe.new_network(sites, members=1)
@@ -64,17 +65,19 @@ def test_a_few_epochs_lower_the_loss_on_other_sites(recipe: SiteRecipe) -> None:
 
 
 def test_same_seed_gives_the_same_file(recipe: SiteRecipe, tmp_path: Path) -> None:
-    files = {}
-    for attempt, seed in enumerate((3, 3, 4)):
-        settings = replace(recipe.settings, epochs=1, members=1, n_folds=2, seed=seed)
-        network = recipe.fit(some_sites(recipe), settings, Watch())
-        path = tmp_path / str(attempt) / f"{recipe.name}.pt"
+    settings = replace(recipe.settings, epochs=1, members=1, n_folds=2, seed=3)
+    files, sites = [], some_sites(recipe)
+    for attempt in ("first", "again"):
+        network = recipe.fit(sites, settings, Watch())
+        path = tmp_path / attempt / f"{recipe.name}.pt"
         path.parent.mkdir()
-        export(network, recipe.manifest(replace(settings, seed=0), scores={}), path)
-        files[attempt] = path.read_bytes()
+        export(network, recipe.manifest(settings, scores={}), path)
+        files.append(path.read_bytes())
         assert load(path).manifest.name == recipe.name
     assert files[0] == files[1]
-    assert files[0] != files[2]
+    weights = network.state_dict()
+    other = recipe.fit(sites, replace(settings, seed=4), Watch()).state_dict()
+    assert any(not torch.equal(weights[key], other[key]) for key in weights if key.startswith("members."))
 
 
 def test_new_scores_change_the_manifest_and_nothing_else(recipe: SiteRecipe, tmp_path: Path) -> None:
