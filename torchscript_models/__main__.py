@@ -37,6 +37,9 @@ RECIPES = {
     "land_state_lstm": "torchscript_models.land_state.recipe:LandStateLstmRecipe",
     "carbon_flux_penalty": "torchscript_models.carbon_flux.recipe:CarbonFluxPenaltyRecipe",
     "biomass": "torchscript_models.biomass.recipe:BiomassRecipe",
+    "biomass_swin": "torchscript_models.biomass.recipe:BiomassSwinRecipe",
+    "tree_cover": "torchscript_models.segmentation.recipe:TreeCoverRecipe",
+    "surface_classes": "torchscript_models.segmentation.recipe:SurfaceClassesRecipe",
     "downscaling": "torchscript_models.downscaling.recipe:DownscalingRecipe",
     "land_cover": "torchscript_models.land_cover.recipe:LandCoverRecipe",
 }
@@ -193,7 +196,8 @@ def _one_by_one() -> None:
 
 def _chosen(name: str, options: Options) -> tuple[Recipe, Settings]:
     try:
-        recipe = recipe_of(name)(find_data(options.data))
+        chosen = recipe_of(name)
+        recipe = chosen(find_data(options.data) if chosen.needs_data else Path())
     except DataError as error:
         raise click.ClickException(str(error)) from error
     return recipe, replace(recipe.settings, seed=options.seed, epochs=options.epochs or recipe.settings.epochs)

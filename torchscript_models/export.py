@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -49,11 +48,11 @@ def _significant(value: np.floating[Any]) -> float:
     return float(f"{value:.6g}")
 
 
-def training_facts(name: str, settings: Settings, tables: str, places: pd.DataFrame) -> dict[str, Any]:
+def training_facts(name: str, settings: Settings, data: str, **more: Any) -> dict[str, Any]:
     """Return the manifest's account of the training."""
     return {
-        "data": tables,
-        "sites": len(places),
+        "data": data,
+        **more,
         "seed": settings.seed,
         "epochs": settings.epochs,
         "members": settings.members,
@@ -96,6 +95,23 @@ def export(network: nn.Module, manifest: manifests.Manifest, path: Path) -> None
     path.with_suffix(".pt2").unlink(missing_ok=True)
     if graph is not None:
         torch.export.save(graph, path.with_suffix(".pt2"))
+
+
+def traced(network: nn.Module, example: Tensor) -> torch.jit.ScriptModule:
+    """Return a network of a library, whose code is no TorchScript, as the operations it does on arguments like these.
+
+    Raises
+    ------
+    ValueError
+        When it answers to more rows than the example has other than the network does.
+    """
+    network.eval()
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what depends on the size of a tile is fixed, as tiles are
+        module = torch.jit.trace(network, example, check_trace=False)
+        more = torch.randn(2 * len(example) + 1, *example.shape[1:], generator=torch.Generator().manual_seed(0))
+        _check_agreement(module(more), network(more), f"The trace of {type(network).__name__}")
+    return module
 
 
 def exported_graph(network: nn.Module, arguments: tuple[Tensor, ...]) -> torch.export.ExportedProgram | None:

@@ -36,6 +36,7 @@ class Recipe(ABC):
     settings: ClassVar[Settings]
     targets: ClassVar[tuple[str, ...]]
     is_shipped: ClassVar[bool] = True  #: whether `all` makes it; else it is there for comparison
+    needs_data: ClassVar[bool] = True  #: whether there are observations to read
 
     @abstractmethod
     def __init__(self, data: Path) -> None: ...

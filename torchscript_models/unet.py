@@ -20,6 +20,19 @@ class DoubleConv(nn.Sequential):
         super().__init__(*layers)
 
 
+class ResidualConv(nn.Module):
+    """A `DoubleConv` whose input is added to its output before the last rectification, as in a ResNet."""
+
+    def __init__(self, n_inputs: int, n_outputs: int) -> None:
+        super().__init__()
+        self.convs = nn.Sequential(*list(DoubleConv(n_inputs, n_outputs))[:-1])
+        self.shortcut = nn.Identity() if n_inputs == n_outputs else nn.Conv2d(n_inputs, n_outputs, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, n_outputs, H, W)."""
+        return torch.relu(self.convs(x) + self.shortcut(x))
+
+
 class Up(nn.Module):
     """Bring a coarse level to the size of the finer one, join both, convolve."""
 
@@ -36,14 +49,21 @@ class UNet(nn.Module):
     """A U-Net whose width doubles at each of its `depth` poolings.
 
     An answer sees at most `reach(depth)` pixels around itself.
+
+    Parameters
+    ----------
+    block : type
+        What the way down is made of: `DoubleConv` or `ResidualConv`.
     """
 
-    def __init__(self, n_inputs: int, n_outputs: int, width: int, depth: int) -> None:
+    def __init__(
+        self, n_inputs: int, n_outputs: int, width: int, depth: int, block: type[nn.Module] = DoubleConv
+    ) -> None:
         super().__init__()
         widths = [width * 2**level for level in range(depth + 1)]
         self.grain = 2**depth
-        self.first = DoubleConv(n_inputs, width)
-        self.down = nn.ModuleList(DoubleConv(a, b) for a, b in pairwise(widths))
+        self.first = block(n_inputs, width)
+        self.down = nn.ModuleList(block(a, b) for a, b in pairwise(widths))
         self.up = nn.ModuleList(Up(b, a) for a, b in zip(widths[-2::-1], widths[:0:-1], strict=True))
         self.last = nn.Conv2d(width, n_outputs, 1)
 

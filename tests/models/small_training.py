@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training of a second, for tests of what all trainings share; under torchrun it is shared between processes.
 
-python small_training.py FOLDER writes the weights of each process to FOLDER/RANK.pt.
+python small_training.py FOLDER writes to FOLDER/RANK.pt the weights of each process, of a curve and of a grid emulator.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 
 from torchscript_models import processes
 from torchscript_models.fitting import Settings, fit_member
+from torchscript_models.segmentation.recipe import TreeCoverRecipe
 from torchscript_models.watch import Watch
 
 SETTINGS = Settings(epochs=6, members=1, learning_rate=3e-2, weight_decay=0.0, patience=6)
@@ -46,8 +49,30 @@ def _sample(rng: np.random.Generator, rows: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(x), torch.from_numpy(np.sin(x[:, :1]) * x[:, 1:])
 
 
+class FewPhotographs(TreeCoverRecipe):
+    """tree_cover on a few small scenes."""
+
+    size = 32
+    counts: ClassVar = {"train": 32, "validation": 4, "test": 4}
+
+
+def fit_grid(watch: Watch) -> tuple[nn.Module, list[float]]:
+    """Fit a U-Net of tree_cover by its recipe; return it with its held-out losses."""
+    losses: list[float] = []
+
+    def log(fit: str, epoch: int, values: Mapping[str, float]) -> None:
+        losses.append(values["held_out_loss"])
+
+    recipe = FewPhotographs()
+    network = recipe.train(replace(recipe.settings, epochs=4), replace(watch, log=log))
+    return network, losses
+
+
 if __name__ == "__main__":
     with processes.processes():
         network, history = fit(Watch())
-        torch.save({"weights": network.state_dict(), "history": history}, f"{sys.argv[1]}/{processes.rank()}.pt")
+        grid, grid_history = fit_grid(Watch())
+        written = {"weights": network.state_dict(), "history": history}
+        written |= {"grid_weights": dict(grid.named_parameters()), "grid_history": grid_history}
+        torch.save(written, f"{sys.argv[1]}/{processes.rank()}.pt")
         Path(sys.argv[1], f"{processes.rank()}.count").write_text(str(processes.count()))

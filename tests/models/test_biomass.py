@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from torch import nn
 
 pytest.importorskip("sklearn", reason="training needs the libraries of the extra 'train'")
 
+from coupler_plugin.emulator.load import load
+from torchscript_models.biomass import recipe as biomass_recipe
 from torchscript_models.biomass.network import (
     HALO,
     Biomass,
@@ -20,11 +24,15 @@ from torchscript_models.biomass.network import (
     PatchFCN,
     PatchFiLM,
     PatchUNet,
+    SwinEncoder,
     masked_rmse,
     read_pretrained,
 )
-from torchscript_models.biomass.recipe import _tensors, label_loss
+from torchscript_models.biomass.recipe import BiomassRecipe, BiomassSwinRecipe
 from torchscript_models.biomass.scenes import CANOPY, NO_LABEL, SOIL, Scene, scene
+from torchscript_models.data import DataError
+from torchscript_models.export import export
+from torchscript_models.watch import Watch
 
 
 @pytest.fixture(scope="module")
@@ -69,22 +77,22 @@ def test_only_labels_count() -> None:
 def test_a_few_batches_lower_the_loss_on_other_scenes(scenes: list[Scene]) -> None:
     torch.manual_seed(0)
     network = BiomassUNet(width=4)
-    train, held_out = _tensors(scenes[:4]), _tensors(scenes[4:])
+    train, held_out = BiomassRecipe().batch(scenes[:4]), BiomassRecipe().batch(scenes[4:])
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
     with torch.no_grad():
-        before = label_loss(network.eval(), held_out)
+        before = BiomassRecipe().loss(network.eval(), held_out)
     network.train()
     for _ in range(25):
         optimiser.zero_grad()
-        label_loss(network, train).backward()
+        BiomassRecipe().loss(network, train).backward()
         optimiser.step()
     with torch.no_grad():
-        assert label_loss(network.eval(), held_out) < 0.8 * before
+        assert BiomassRecipe().loss(network.eval(), held_out) < 0.8 * before
 
 
 def test_classes_fill_the_area_and_follow_the_biomass(scenes: list[Scene]) -> None:
     torch.manual_seed(0)
-    image, _ = _tensors(scenes)
+    image, _ = BiomassRecipe().batch(scenes)
     module = torch.jit.freeze(torch.jit.script(Biomass(BiomassUNet()).eval()))
     with torch.inference_mode():
         agb, *classes = (module(300.0 * torch.randn_like(image).abs() * image.sign()).unbind(dim=1))  # fmt: skip
@@ -148,3 +156,50 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     torch.save(content | {"3.bias": torch.zeros(5)}, tmp_path / "other.pt")
     with pytest.raises(ValueError, match=r"'3\.bias' has the shape \(5,\), not \(8,\)"):
         read_pretrained(encoder(), tmp_path / "other.pt")
+
+
+# ---- the encoder of a library ----------------------------------------------------------------------------------
+
+
+class SmallSwin(BiomassSwinRecipe):
+    """The recipe with two stages of one block each, on small scenes."""
+
+    size = 64
+    counts: ClassVar = {"train": 16, "validation": 4, "test": 4}
+
+    def encoder(self) -> SwinEncoder:
+        return SwinEncoder(width=8, depths=(1, 1), heads=(1, 2))
+
+
+def test_swin_b_has_the_size_of_swin_b() -> None:
+    pytest.importorskip("transformers", reason="the encoder needs the libraries of the extra 'train'")
+    with torch.device("meta"):
+        encoder = SwinEncoder()
+    assert (encoder.channels, encoder.stride) == (1024, 32)
+    assert sum(weights.numel() for weights in encoder.parameters()) == pytest.approx(86.7e6, rel=0.005)
+
+
+def test_a_head_on_a_swin_with_the_weights_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made-up weights are read, stay as they are while the head learns, and the whole becomes a file that runs."""
+    pytest.importorskip("transformers", reason="the encoder needs the libraries of the extra 'train'")
+    monkeypatch.setattr(biomass_recipe, "TILE", 64)
+    with pytest.raises(DataError, match=r"lacks 'swin_b\.pt', the weights of a Swin-B"):
+        SmallSwin(tmp_path)
+    torch.manual_seed(0)
+    weights = SwinEncoder(width=8, depths=(1, 1), heads=(1, 2)).inner.state_dict()
+    torch.save({"state_dict": {f"swin.{name}": value for name, value in weights.items()}}, tmp_path / "swin_b.pt")
+    recipe = SmallSwin(tmp_path)
+    settings = replace(recipe.settings, epochs=3)
+    losses: list[float] = []
+    network = recipe.train(settings, Watch(log=lambda fit, epoch, values: losses.append(values["held_out_loss"])))
+    assert losses[-1] < losses[0]
+    manifest = recipe.manifest(settings, scores={})
+    with pytest.warns(UserWarning, match=r"torch\.export does not follow"):
+        export(network, manifest, tmp_path / "biomass_swin.pt")
+    written = torch.jit.load(str(tmp_path / "biomass_swin.pt")).state_dict()
+    for name, value in weights.items():
+        assert torch.equal(written[f"network.encoder.inner.{name}"], value), name
+    file = load(tmp_path / "biomass_swin.pt")
+    image, _ = recipe.batch(recipe.scenes["test"])
+    with torch.inference_mode():
+        torch.testing.assert_close(file.forward(image), network(image), rtol=1e-5, atol=1e-4)

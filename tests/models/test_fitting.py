@@ -77,6 +77,10 @@ def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
     for name, weights in first["weights"].items():
         assert torch.equal(weights, second["weights"][name])
         assert not torch.equal(weights, alone.state_dict()[name]), "half as many steps, of twice as many rows"
+    assert first["grid_history"] == second["grid_history"]
+    assert min(first["grid_history"]) < first["grid_history"][0]
+    for name, weights in first["grid_weights"].items():
+        assert torch.equal(weights, second["grid_weights"][name]), "a recipe of grids"
 
 
 def test_curves_are_written_to_tensorboard(tmp_path: Path) -> None:

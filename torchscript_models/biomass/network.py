@@ -65,13 +65,44 @@ class BiomassUNet(nn.Module):
         return bounded(self.unet(self.scaling(image)))
 
 
+class SwinEncoder(nn.Module):
+    """A Swin transformer (Liu et al. 2021) as the library `transformers` has it; Swin-B unless told otherwise.
+
+    Its code is no TorchScript: `export.traced` makes it such. Weights come from a user's file, by `read_pretrained`.
+
+    Parameters
+    ----------
+    width : int
+        Channels of the first stage; they double with each stage, and the pixels of a patch, 4 x 4 at first, quadruple.
+    depths, heads : sequence of int
+        Blocks and attention heads of each stage.
+    """
+
+    def __init__(
+        self, width: int = 128, depths: Sequence[int] = (2, 2, 18, 2), heads: Sequence[int] = (4, 8, 16, 32)
+    ) -> None:
+        super().__init__()
+        from transformers import SwinConfig, SwinModel
+
+        config = SwinConfig(num_channels=N_BANDS, embed_dim=width, depths=list(depths), num_heads=list(heads))
+        self.inner = SwinModel(config, add_pooling_layer=False)
+        self.channels = width * 2 ** (len(depths) - 1)
+        self.stride = 4 * 2 ** (len(depths) - 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return features (N, channels, H / stride, W / stride), from (N, 6, H, W) of whole patches."""
+        rows, columns = image.shape[2] // self.stride, image.shape[3] // self.stride
+        features: Tensor = self.inner(image, return_dict=False)[0]
+        return features.transpose(1, 2).unflatten(2, (rows, columns))
+
+
 class EncoderWithHead(nn.Module):
     """Biomass by one convolution on the features of a pretrained encoder, which stays as it is.
 
     Parameters
     ----------
     encoder : nn.Module
-        Takes (N, 6, H, W) scaled by `Reflectance` and gives (N, channels, H / stride, W / stride), as a Swin does.
+        Takes (N, 6, H, W) scaled by `Reflectance` and gives (N, channels, H / stride, W / stride), as `SwinEncoder`.
     """
 
     def __init__(self, encoder: nn.Module, channels: int, stride: int) -> None:

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -15,64 +13,67 @@ from sklearn.linear_model import LinearRegression
 from torch import Tensor, nn
 
 from coupler_plugin.emulator.manifest import Manifest
-from torchscript_models.biomass.network import CLASSES, HALO, MOST, Biomass, BiomassUNet, masked_rmse
+from torchscript_models.biomass.network import (
+    CLASSES,
+    HALO,
+    MOST,
+    Biomass,
+    BiomassUNet,
+    EncoderWithHead,
+    SwinEncoder,
+    masked_rmse,
+    read_pretrained,
+)
 from torchscript_models.biomass.scenes import BANDS, Scene, scene
-from torchscript_models.export import input_entry
-from torchscript_models.fitting import Settings, fit_member
-from torchscript_models.recipe import Recipe
+from torchscript_models.data import DataError
+from torchscript_models.export import input_entry, traced, training_facts
+from torchscript_models.fitting import Settings
+from torchscript_models.scene_recipe import Batch, SceneRecipe, answers
 from torchscript_models.watch import Watch
 
-SIZE: Final = 96  #: pixels of a scene along each axis
 TILE: Final = 224
-SCENES: Final = {"train": 160, "validation": 16, "test": 32}
-BATCH: Final = 8
 _DIGITS: Final = 3
 
-Batch = tuple[Tensor, Tensor]  #: reflectance and labels
 
-
-class BiomassRecipe(Recipe):
+class BiomassRecipe(SceneRecipe):
     """Above-ground biomass from six bands, by a U-Net trained from scratch on synthetic scenes."""
 
     name = "biomass"
     settings = Settings(epochs=8, members=1, learning_rate=3e-3, weight_decay=1e-4, patience=8, n_folds=1)
     targets: ClassVar[tuple[str, ...]] = ("agb",)
+    size = 96
 
-    def __init__(self, data: Path) -> None:
-        """Take no observations: there are none of this kind."""
+    def draw(self, rng: np.random.Generator) -> Scene:
+        """Return a scene."""
+        return scene(rng, self.size)
 
-    @cached_property
-    def scenes(self) -> dict[str, list[Scene]]:
-        """The scenes of each side, drawn by seeds of their own: none is on two sides."""
-        seeds = iter(np.random.SeedSequence(0).spawn(sum(SCENES.values())))
-        return {side: [scene(np.random.default_rng(next(seeds)), SIZE) for _ in range(n)] for side, n in SCENES.items()}
+    def batch(self, scenes: list[Scene]) -> Batch:
+        """Return reflectance and labels of scenes."""
+        image = torch.from_numpy(np.stack([one.reflectance for one in scenes]))
+        return image, torch.from_numpy(np.stack([one.labels for one in scenes]))[:, None]
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Return the root mean square error at the labels [100 Mg ha-1]."""
+        image, labels = batch
+        return masked_rmse(network(image), labels) / 100.0
 
     def train(self, settings: Settings, watch: Watch) -> nn.Module:
         """Return a network trained on the labels of the training scenes."""
         torch.manual_seed(settings.seed)
-        network = BiomassUNet()
-        rng = np.random.default_rng(settings.seed)
-        scenes = self.scenes["train"]
-
-        def batches() -> Iterator[Batch]:
-            for chosen in np.array_split(rng.permutation(len(scenes)), len(scenes) // BATCH):
-                yield _tensors([scenes[i] for i in chosen])
-
-        held_out = _tensors(self.scenes["validation"])
-        fit_member(network, batches, label_loss, held_out, settings, watch, rng=rng)
-        return Biomass(network.cpu()).eval()
+        return Biomass(self.fit(BiomassUNet(), settings, watch)).eval()
 
     def evaluate(self, settings: Settings, watch: Watch) -> dict[str, Any]:
         """Return the scores of the network that `train` gives, over all clear pixels of the test scenes."""
         network = self.train(settings, watch)
-        pixels, labels = _labelled(self.scenes["train"])
+        image, sparse = self.batch(self.scenes["train"])
+        chosen = (sparse[:, 0] >= 0) & (image > 0).any(dim=1)
+        pixels, labels = image.movedim(1, -1)[chosen].numpy(), sparse[:, 0][chosen].numpy()
         trees = HistGradientBoostingRegressor(max_iter=200, learning_rate=0.1, random_state=0).fit(pixels, labels)
         line = LinearRegression().fit(pixels, labels)
-        image, _ = _tensors(self.scenes["test"])
+        image, _ = self.batch(self.scenes["test"])
         truth = np.stack([one.biomass for one in self.scenes["test"]])
         is_clear = (image > 0).any(dim=1).numpy()
-        with torch.inference_mode():
-            found = network(image)[:, 0].numpy()[is_clear]
+        found = answers(network, image)[:, 0].numpy()[is_clear]
         flat = image.movedim(1, -1).numpy()[is_clear]
         methods = {
             "mean_of_labels": np.full(len(flat), labels.mean()),
@@ -85,7 +86,7 @@ class BiomassRecipe(Recipe):
 
     def manifest(self, settings: Settings, scores: dict[str, Any]) -> Manifest:
         """Return the manifest of the network that `train` gives."""
-        image, _ = _tensors(self.scenes["train"])
+        image, _ = self.batch(self.scenes["train"])
         share = {"units": "1", "valid_range": (0.0, 1.0)}
         return Manifest(
             name=self.name,
@@ -122,37 +123,41 @@ class BiomassRecipe(Recipe):
             ],
             budgets=[{"terms": {"agb_class_frac": 1.0}, "equals": 1.0, "description": "the classes fill the cell"}],
             scores=scores,
-            training={
-                "data": "synthetic scenes (torchscript_models/biomass/scenes.py)",
-                "seed": settings.seed,
-                "epochs": settings.epochs,
-                "members": settings.members,
-                "script": f"python -m torchscript_models train {self.name}",
-                "torch": torch.__version__.partition("+")[0],
-            },
+            training=training_facts(self.name, settings, "synthetic scenes (torchscript_models/biomass/scenes.py)"),
         )
 
-    def epochs_to_evaluate(self, settings: Settings) -> int:
-        """Return how many epochs `evaluate` takes at most: those of one training."""
-        return self.epochs_to_train(settings)
 
+class BiomassSwinRecipe(BiomassRecipe):
+    """The same by one convolution on a Swin-B that stays frozen, whose weights a user brings: `swin_b.pt` in the data.
 
-def label_loss(network: nn.Module, batch: Batch) -> Tensor:
-    """Return the root mean square error at the labels [100 Mg ha-1]."""
-    image, labels = batch
-    return masked_rmse(network(image), labels) / 100.0
+    There are none at hand, so that nothing of it ships.
+    """
 
+    name = "biomass_swin"
+    is_shipped = False
+    needs_data = True
+    size = TILE  # the encoder fits its windows to the size of the image
+    weights: ClassVar[str] = "swin_b.pt"  #: its tensors have the names of `SwinModel`, behind `prefix`
+    prefix: ClassVar[str] = "swin."
 
-def _tensors(scenes: list[Scene]) -> Batch:
-    image = torch.from_numpy(np.stack([one.reflectance for one in scenes]))
-    return image, torch.from_numpy(np.stack([one.labels for one in scenes]))[:, None]
+    def __init__(self, data: Path) -> None:
+        self._weights = data / self.weights
+        if not self._weights.is_file():
+            raise DataError(f"The folder '{data}' lacks '{self.weights}', the weights of a Swin-B for six bands.")
 
+    def encoder(self) -> SwinEncoder:
+        """Return the encoder before it gets its weights."""
+        return SwinEncoder()
 
-def _labelled(scenes: list[Scene]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the reflectances (n, 6) and labels (n,) of all clear labelled pixels."""
-    image, labels = _tensors(scenes)
-    chosen = (labels[:, 0] >= 0) & (image > 0).any(dim=1)
-    return image.movedim(1, -1)[chosen].numpy(), labels[:, 0][chosen].numpy()
+    def train(self, settings: Settings, watch: Watch) -> nn.Module:
+        """Return the frozen encoder with a head trained on the labels of the training scenes."""
+        torch.manual_seed(settings.seed)
+        encoder = self.encoder()
+        read_pretrained(encoder.inner, self._weights, self.prefix)
+        network = EncoderWithHead(encoder, encoder.channels, encoder.stride)
+        self.fit(network, settings, watch)
+        network.encoder = traced(encoder, torch.zeros(1, len(BANDS), self.size, self.size))
+        return Biomass(network).eval()
 
 
 def _scores(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:

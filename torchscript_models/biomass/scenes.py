@@ -12,7 +12,8 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+
+from torchscript_models.textures import texture
 
 Array = NDArray[np.float32]
 
@@ -49,23 +50,17 @@ class Scene:
 
 def scene(rng: np.random.Generator, size: int) -> Scene:
     """Return a scene of `size` x `size` pixels of 30 m."""
-    height = _texture(rng, size, 12.0) + 0.4 * _texture(rng, size, 3.0)
+    height = texture(rng, size, 12.0) + 0.4 * texture(rng, size, 3.0)
     stand = 140.0 + 130.0 * height
-    is_forest = _texture(rng, size, 9.0) > -0.4
+    is_forest = texture(rng, size, 9.0) > -0.4
     biomass = np.clip(np.where(is_forest, stand, 12.0 + 10.0 * height), 0.0, MOST)
     cover = np.exp(-biomass / FOLDING[:, None, None])
-    light = 1.0 + 0.08 * _texture(rng, size, 6.0)
+    light = 1.0 + 0.08 * texture(rng, size, 6.0)
     clean = (SOIL[:, None, None] * cover + CANOPY[:, None, None] * (1.0 - cover)) * light
     noisy = clean * (1.0 + 0.05 * rng.standard_normal(clean.shape))
-    is_cloudy = _texture(rng, size, 8.0) > 1.7
+    is_cloudy = texture(rng, size, 8.0) > 1.7
     seen = np.where(is_cloudy, NO_DATA, np.maximum(noisy, 1.0))
     return Scene(seen.astype(np.float32), biomass.astype(np.float32), _labels(rng, biomass))
-
-
-def _texture(rng: np.random.Generator, size: int, scale: float) -> NDArray[np.float64]:
-    """Return a smooth random field of mean 0 and variance 1."""
-    field = gaussian_filter(rng.standard_normal((size, size)), scale, mode="wrap")
-    return np.asarray((field - field.mean()) / field.std())
 
 
 def _labels(rng: np.random.Generator, biomass: NDArray[np.float64]) -> Array:

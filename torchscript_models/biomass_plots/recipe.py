@@ -142,7 +142,10 @@ class BiomassPlotsRecipe(SiteRecipe):
             ],
             scores=scores,
             training=training_facts(
-                self.name, settings, "biomass_plots.csv.gz, cru_tas_normals_0p5.nc, elevation_0p25.nc", self.places
+                self.name,
+                settings,
+                "biomass_plots.csv.gz, cru_tas_normals_0p5.nc, elevation_0p25.nc",
+                sites=len(self.places),
             ),
         )
 

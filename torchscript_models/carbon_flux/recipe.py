@@ -293,7 +293,9 @@ class CarbonFluxRecipe(SiteRecipe):
                 {"name": "nee", "valid_range": (-40.0, 40.0), "closure": closure, **flux},
             ],
             scores=scores,
-            training=training_facts(self.name, settings, "flux_daily.csv.gz, flux_lai_monthly.csv.gz", self.places),
+            training=training_facts(
+                self.name, settings, "flux_daily.csv.gz, flux_lai_monthly.csv.gz", sites=len(self.places)
+            ),
         )
 
 

@@ -238,7 +238,7 @@ class LandStateRecipe(Recipe):
                 *(output(name) for name in DIAGNOSTICS),
             ],
             scores=scores,
-            training=training_facts(self.name, settings, "a recorded year of examples/05_land_state", cells),
+            training=training_facts(self.name, settings, "a recorded year of examples/05_land_state", sites=len(cells)),
         )
 
 

@@ -262,7 +262,7 @@ class LeafAreaIndexRecipe(SiteRecipe):
             ],
             outputs=[{"name": "lai", "units": "1", "valid_range": (0.0, 12.0)}],
             scores=scores,
-            training=training_facts(self.name, settings, "flux_lai_monthly.csv.gz", self.places),
+            training=training_facts(self.name, settings, "flux_lai_monthly.csv.gz", sites=len(self.places)),
         )
 
 
