@@ -42,7 +42,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], float]] = {
     "defaults, 1 % of the cells unseen": ({}, {}, 0.01),
     "defaults, all cells unseen": ({}, {}, 1.0),
     "and blend, 1 % of the cells unseen": ({}, {"unseen": "blend"}, 0.01),
-    "and the distance": ({"distribution": {"correlation": np.eye(LAYERS[0]).tolist()}}, {"distance": True}, 0.0),
+    "and the distance of 16 channels": ({"distribution": {"correlation": np.eye(16).tolist()}}, {}, 0.0),
+    "and the distance of 32 channels": (
+        {"distribution": {"correlation": np.eye(LAYERS[0]).tolist()}},
+        {"distance": True},
+        0.0,
+    ),
     "and hold, rate": ({}, {"finite": "hold", "outputs": {"answers": {"max_change": 1e3}}}, 0.0),
     "and a budget": ({"budgets": [{"terms": {"answers": 1}, "at_most": 1e6}]}, {}, 0.0),
 }
@@ -70,10 +75,11 @@ def make(folder: Path, case: str, cells: int, block: int | str) -> Coupler:
     """Return a coupler of a case after its first step."""
     more, guard, share = CASES[case]
     torch.manual_seed(1)
-    layers = [torch.nn.Linear(n, m) for n, m in pairwise(LAYERS)]
+    channels = len(more["distribution"]["correlation"]) if "distribution" in more else LAYERS[0]
+    layers = [torch.nn.Linear(n, m) for n, m in pairwise((channels, *LAYERS[1:]))]
     network = torch.nn.Sequential(layers[0], torch.nn.ReLU(), layers[1], torch.nn.ReLU(), layers[2])
     about = {"name": "network", "version": "0", "description": "random weights", "every": "1min", **more}
-    inputs = [{"name": "features", "units": "1", "size": LAYERS[0], "statistics": STATISTICS}]
+    inputs = [{"name": "features", "units": "1", "size": channels, "statistics": STATISTICS}]
     outputs = [{"name": "answers", "units": "1", "size": LAYERS[-1], "valid_range": [-1e4, 1e4]}]
     described = manifest.Manifest.model_validate({**about, "inputs": inputs, "outputs": outputs})
     manifest.save(torch.jit.script(network.eval()), described, folder / "network.pt")
@@ -81,7 +87,7 @@ def make(folder: Path, case: str, cells: int, block: int | str) -> Coupler:
     (folder / "coupling.yml").write_text(yaml.safe_dump({"emulators": [section], "fields": DICTIONARY}))
     coupler = Coupler(folder / "coupling.yml", start="2001-01-01", dt=60.0)
     coupler.set_cells(np.arange(1, cells + 1), np.zeros(cells), np.zeros(cells))
-    features = np.random.default_rng(0).uniform(-2, 2, (cells, LAYERS[0]))
+    features = np.random.default_rng(0).uniform(-2, 2, (cells, channels))
     features[: round(share * cells), 3] = 6.0
     coupler.bind("features", features)
     coupler.bind("answers", np.zeros((cells, LAYERS[-1])))

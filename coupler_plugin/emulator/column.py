@@ -179,7 +179,7 @@ class ColumnEmulator:
         """Make the buffers and warm the module up for the columns of this rank."""
         self.cells = cells
         self._blocks = self._make_blocks()
-        self.guard = Guard(self.plan, self.guarded, cells, self._blocks, self.block, self.section.can_be_off)
+        self.guard = Guard(self.plan, self.guarded, cells, self._blocks, self.section.can_be_off)
 
     def _make_blocks(self) -> Blocks | DrawnBlocks | Tiles:
         if self.draws is not None:

@@ -102,11 +102,20 @@ class Imports:
             record.present = layout.struct[0]
             layouts.append(layout)
         memory = ffi.from_buffer("float[]", block)
-        self._plan = ffi.new("packing_imports *", (self._inputs, len(entries), memory, n, channels, band.struct[0]))
-        self._kept = layouts, memory, band
+        places = ffi.from_buffer("int64_t[]", band.places)
+        self._plan = ffi.new(
+            "packing_imports *", (self._inputs, len(entries), memory, n, channels, band.struct[0], places)
+        )
+        self._kept = layouts, memory, band, places
 
     def run(self, begin: int, end: int) -> int:
-        """Bring the values of the window from `begin` to `end` into the block; return how many lie outside the band."""
+        """Bring the values of the window from `begin` to `end` into the block.
+
+        Returns
+        -------
+        int
+            How many lie outside the band, which has their `places`.
+        """
         for reader, values in self._computed:
             reader(values, begin, end)
         for accumulator, record in self._sampled:

@@ -190,8 +190,10 @@ class Answers:
 
     def _close(self, closing: Closing, begin: int, end: int) -> None:
         kept: NDArray[np.bool_] = np.any(self._kept[:, closing.outputs], axis=1)
-        values = self._values.copy() if self._plan.budget == "stop" else self._values
+        values = np.array(self._values, np.float64, copy=self._plan.budget == "stop" or None)
         changed, broken = closing.close(values, kept, begin, end)
+        if not changed.size:
+            return
         if broken.size and self._plan.budget == "stop":
             remedy = "look at the emulator, or write 'budget: close' under its 'guard:'"
             raise self._stop(closing.outputs[0], broken, closing.text, remedy)

@@ -7,7 +7,7 @@ It is one native pass that allocates nothing, and a step in which nothing is wro
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final
 
 import numpy as np
@@ -58,12 +58,21 @@ class Band:
         )
         self.count: Callable[[], int] = partial(lib.packing_outside, self.struct)
 
+    @cached_property
+    def places(self) -> NDArray[np.int64]:
+        """Room for the places of all numbers, in which an import notes those that lie outside."""
+        return np.empty(self._flat.size, np.int64)
+
     def outside(self) -> Outside | None:
         """Return what lies outside, in the order of rows, or None."""
         places = np.empty(self.count(), np.int64)
         if not places.size:
             return None
-        lib.packing_locate(self.struct, ffi.from_buffer("int64_t[]", places), places.size)
+        lib.packing_locate(self.struct, ffi.from_buffer("int64_t[]", places))
+        return self.at(places)
+
+    def at(self, places: NDArray[np.int64]) -> Outside:
+        """Return what lies at places of the array, counted through its rows."""
         rows, channels = np.divmod(places, self._channels)
         return rows, channels, self._flat.take(places)
 

@@ -1,25 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """Budgets: sums of answers that must be a number, or must not exceed what is there; closed by scaling, in float64.
 
-Sums run over channels one by one, so that a cell's bits do not depend on its neighbours.
+One native pass looks at every cell and closes where it must; it allocates nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import cached_property
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coupler_plugin._packing import ffi, lib
 from coupler_plugin.cells import Values
 from coupler_plugin.emulator.manifest import Budget
 from coupler_plugin.guard.reading import Reading
-from coupler_plugin.guard.tally import Rows
+from coupler_plugin.guard.tally import NONE, Rows
 
 #: share by which float32 rounding inside a network may miss a budget; more is an intervention
 _ROUNDING: Final = 1.0e-5
+#: outcome of a cell in which more than rounding was closed
+_BROKEN: Final = 2
 
 
 @dataclass(frozen=True)
@@ -45,13 +49,12 @@ class Closing:
     factors: Values
     supply: Sequence[tuple[float, Reading]] = ()
 
-    @np.errstate(all="ignore")  # what is no number is looked for, not warned of
-    def close(self, values: NDArray[np.floating], kept: NDArray[np.bool_], begin: int, end: int) -> tuple[Rows, Rows]:
+    def close(self, values: Values, kept: NDArray[np.bool_], begin: int, end: int) -> tuple[Rows, Rows]:
         """Scale the terms where the budget is broken.
 
         Parameters
         ----------
-        values : float array, shape (n, O)
+        values : float64 array, shape (n, O)
             The answers; changed in place.
         kept : bool array, shape (n,)
             Cells that are left alone.
@@ -65,9 +68,22 @@ class Closing:
         broken : int array
             Those in which it was by more than rounding.
         """
-        if self.budget.equals is not None:
-            return self._close_sum(values, kept, self.budget.equals)
-        return self._close_limit(values, kept, (end - begin) * 1.0e-6, self._available(begin, end))
+        outcome = np.empty(len(values), np.int8)
+        available = self._available(begin, end)
+        is_sum = self.budget.equals is not None
+        target = self.budget.equals if self.budget.equals is not None else self.budget.at_most
+        plan = ffi.new("packing_budget *")
+        plan.values, plan.cells, plan.channels = ffi.from_buffer("double[]", values), len(values), values.shape[1]
+        plan.terms, plan.n_terms = self._terms, len(self.factors)
+        plan.kept = ffi.from_buffer("char[]", kept)
+        plan.is_sum, plan.target = is_sum, target if isinstance(target, float) else 0.0
+        plan.available = ffi.NULL if available is None else ffi.from_buffer("double[]", available)
+        plan.seconds = (end - begin) * 1.0e-6 if self.budget.per_step else 1.0
+        plan.slack, plan.rounding = self._slack, _ROUNDING
+        plan.outcome = ffi.from_buffer("char[]", outcome)
+        if not lib.packing_close(plan):
+            return NONE, NONE
+        return np.flatnonzero(outcome), np.flatnonzero(outcome == _BROKEN)
 
     @property
     def text(self) -> str:
@@ -78,51 +94,21 @@ class Closing:
         limit = self.budget.at_most
         return f"where {names} exceeds {' + '.join(limit) if isinstance(limit, dict) else f'{limit:g}'}"
 
-    def _close_sum(self, values: NDArray[np.floating], kept: NDArray[np.bool_], target: float) -> tuple[Rows, Rows]:
-        total, lowest = self._sum(values), self._lowest(values)
-        error = np.maximum(np.abs(total - target), -lowest)
-        rows = np.flatnonzero(~((error <= self._rounding * target) & (lowest >= 0.0)) & ~kept)
-        terms, total = np.maximum(values[rows[:, None], self.channels], 0.0), total[rows]
-        # Where there is nothing to scale, all terms have the same share.
-        is_empty = total <= 0.0
-        terms[is_empty], total[is_empty] = 1.0, self.factors.sum()
-        values[rows[:, None], self.channels] = terms * (target / total)[:, None]
-        return rows, rows[error[rows] > _ROUNDING * target]
-
-    def _close_limit(
-        self, values: NDArray[np.floating], kept: NDArray[np.bool_], seconds: float, available: Values | float
-    ) -> tuple[Rows, Rows]:
-        demand = self._sum(values)
-        if self.budget.per_step:
-            demand *= seconds
-        rows = np.flatnonzero((demand > available * (1.0 + self._rounding)) & ~kept)
-        terms, demand = values[rows[:, None], self.channels], demand[rows]
-        available = np.broadcast_to(available, kept.shape)[rows]
-        values[rows[:, None], self.channels] = np.where(terms > 0.0, terms * (available / demand)[:, None], terms)
-        return rows, rows[demand * (1.0 - _ROUNDING) > available]
-
-    def _available(self, begin: int, end: int) -> Values | float:
-        """Return what there is for the terms."""
-        if isinstance(self.budget.at_most, float):
-            return self.budget.at_most
-        amounts = [factor * reading.run(begin, end) for factor, reading in self.supply]
-        available: Values = np.maximum(sum(amounts[1:], amounts[0]), 0.0)
+    def _available(self, begin: int, end: int) -> Values | None:
+        """Return what there is for the terms in each cell; None where the budget has one number."""
+        if not self.supply:
+            return None
+        with np.errstate(all="ignore"):  # what is no number is looked for, not warned of
+            amounts = [factor * reading.run(begin, end) for factor, reading in self.supply]
+            available: Values = np.maximum(sum(amounts[1:], amounts[0]), 0.0)
         return available
 
-    def _sum(self, values: NDArray[np.floating]) -> Values:
-        """Return the sum of the terms, those below 0 left out; shape (n,)."""
-        total = np.zeros(len(values))
-        for channel, factor in zip(self.channels, self.factors, strict=True):
-            total += factor * np.maximum(values[:, channel], 0.0)
-        return total
-
-    def _lowest(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
-        lowest = values[:, self.channels[0]].copy()
-        for channel in self.channels[1:]:
-            np.minimum(lowest, values[:, channel], out=lowest)
-        return lowest
+    @cached_property
+    def _terms(self) -> Any:
+        """The terms as native/packing.h has them."""
+        return ffi.new("packing_term[]", list(zip(self.channels.tolist(), self.factors.tolist(), strict=True)))
 
     @property
-    def _rounding(self) -> float:
+    def _slack(self) -> float:
         """Share by which a budget that was closed in float64 may still be missed."""
         return 4.0 * float(np.finfo(np.float64).eps) * len(self.factors)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +65,6 @@ class Guard:
     manifest : Manifest
     cells : Cells
     blocks : Blocks or Tiles
-    block : int or "exact"
     can_be_off : bool
         Whether the emulator is used for a period or in some cells only.
 
@@ -93,14 +92,12 @@ class Guard:
         manifest: Manifest,
         cells: Cells,
         blocks: Blocks | DrawnBlocks | Tiles,
-        block: int | Literal["exact"],
         can_be_off: bool,
     ) -> None:
         self._plan = plan
         self._manifest = manifest
         self._cells = cells
         self._blocks = blocks
-        self._block = block
         self.answers: NDArray[Any] = blocks.outputs
         if manifest.budgets and plan.budget != "off":
             self.answers = np.zeros(blocks.outputs.shape)
@@ -145,9 +142,7 @@ class Guard:
                     "bound no array for it; bind one with the host's own values, or do without 'fallback', 'blend', "
                     "'from', 'until' and 'where'.",
                 )
-        self._inputs = Inputs(
-            self._plan, self._manifest, self._cells, self._blocks, self._block, surroundings.inputs, self.tally
-        )
+        self._inputs = Inputs(self._plan, self._manifest, self._cells, self._blocks, surroundings.inputs, self.tally)
         self._inputs.look_at_static(self._blocks.static, surroundings.static, can_wait=self._switch is not None)
         self._answers_outside = self._outputs.band.count
         is_alone = self._previous is None and self._state is None and self._finite_state is None

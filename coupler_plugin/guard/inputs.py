@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +91,6 @@ class Inputs:
         manifest: Manifest,
         cells: Cells,
         blocks: Blocks | DrawnBlocks | Tiles,
-        block: int | Literal["exact"],
         physical: Sequence[Physical],
         tally: Tally,
     ) -> None:
@@ -111,7 +110,7 @@ class Inputs:
         #: static inputs that cannot be right: which, the value of the first cell, and the cells
         self._static: list[tuple[Physical, float, Rows]] = []
         if plan.uses_distance:
-            self._distance = Distance(manifest, blocks.inputs, block)
+            self._distance = Distance(manifest, blocks.inputs)
         self.bad = self.unseen = NONE
         self.score: Values = np.zeros(cells.n)
 
@@ -153,7 +152,7 @@ class Inputs:
         exempt : bool array, shape (n,), or None
             Cells in which no answer is asked for: what is bad there is replaced in silence.
         outside : int
-            How many numbers lie outside the band.
+            How many numbers lie outside the band, as the import noted them in its `places`.
 
         Raises
         ------
@@ -163,8 +162,8 @@ class Inputs:
         if self.unseen.size:
             self.score[self.unseen] = 0.0
         self.bad = self.unseen = NONE
-        if outside and (found := self.band.outside()):
-            self._sort(found, exempt)
+        if outside:
+            self._sort(self.band.at(self.band.places[:outside]), exempt)
         if self._static:
             self._reject_static(exempt)
         if self._distance is not None and self._distance.is_exceeded():

@@ -7,17 +7,11 @@
  * that): the bits are those of numpy, which works in the same way on whole arrays.
  */
 #include "packing.h"
+#include "wide.h"
 
 #include <string.h>
 
 enum { PIECE = 256 /* numbers */, ROWS_OF_BYTES = 16384 /* of the block that are filled and checked together */ };
-
-/* On x86-64 the loops exist for several widths of vectors; the processor chooses when the library is loaded. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__gnu_linux__)
-#define WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define WIDE
-#endif
 
 static char *place_of(const packing_array *array, int64_t cell)
 {
@@ -162,16 +156,41 @@ int64_t packing_outside(const packing_band *band)
     return band->is_double ? count_double(band, band->values, band->n) : count_float(band, band->values, band->n);
 }
 
-int64_t packing_locate(const packing_band *band, int64_t *places, int64_t room)
+/* Mark which of up to PIECE numbers lie outside the limits of their places in a run. */
+WIDE static void mark_float(char *restrict marks, const float *restrict values, const float *restrict low,
+                            const float *restrict high, int n)
 {
-    int64_t found = 0;
+    for (int i = 0; i < n; i++) marks[i] = !((values[i] >= low[i]) & (values[i] <= high[i]));
+}
 
-    for (int64_t i = 0, place = 0; i < band->n && found < room; i++) {
-        const double value = band->is_double ? ((const double *)band->values)[i] : ((const float *)band->values)[i];
-        if (!(value >= (double)band->low[place] && value <= (double)band->high[place])) places[found++] = i;
-        if (++place == band->length) place = 0;
+WIDE static void mark_double(char *restrict marks, const double *restrict values, const float *restrict low,
+                             const float *restrict high, int n)
+{
+    for (int i = 0; i < n; i++) marks[i] = !((values[i] >= (double)low[i]) & (values[i] <= (double)high[i]));
+}
+
+/* Note the places of what lies outside between two numbers of a block, of which the first begins a row. */
+static int64_t *locate(const packing_band *band, int64_t first, int64_t end, int64_t *places)
+{
+    char marks[PIECE];
+
+    for (int64_t place = 0; first < end;) {
+        const int n = (int)smaller(smaller(PIECE, band->length - place), end - first);
+        if (band->is_double)
+            mark_double(marks, (const double *)band->values + first, band->low + place, band->high + place, n);
+        else
+            mark_float(marks, (const float *)band->values + first, band->low + place, band->high + place, n);
+        for (const char *mark = marks; (mark = memchr(mark, 1, (size_t)(marks + n - mark))); mark++)
+            *places++ = first + (mark - marks);
+        first += n;
+        place = (place + n) % band->length;
     }
-    return found;
+    return places;
+}
+
+void packing_locate(const packing_band *band, int64_t *places)
+{
+    locate(band, 0, band->n, places);
 }
 
 /* --------------------------------------------------------------------------------------------------------- inputs */
@@ -224,7 +243,8 @@ static void fill(const packing_input *input, int64_t cell, int64_t cells, float 
 int64_t packing_import(const packing_imports *plan)
 {
     const int64_t channels = plan->channels;
-    int64_t rows = ROWS_OF_BYTES / (int64_t)sizeof(float) / (channels ? channels : 1), outside = 0;
+    int64_t rows = ROWS_OF_BYTES / (int64_t)sizeof(float) / (channels ? channels : 1);
+    int64_t *places = plan->places;
 
     if (rows < 1) rows = 1;
     for (int64_t cell = 0; cell < plan->cells; cell += rows) {
@@ -234,9 +254,10 @@ int64_t packing_import(const packing_imports *plan)
             fill(&plan->inputs[i], cell, cells, channel, channels);
             channel += plan->inputs[i].levels;
         }
-        outside += count_float(&plan->band, block, cells * channels);
+        if (count_float(&plan->band, block, cells * channels))
+            places = locate(&plan->band, cell * channels, (cell + cells) * channels, places);
     }
-    return outside;
+    return places - plan->places;
 }
 
 void packing_tabulate(const packing_table *plan)

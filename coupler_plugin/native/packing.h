@@ -2,6 +2,7 @@
 /**
  * @file packing.h
  * Moves numbers between arrays over the cells and the blocks of emulators: one call for all inputs, one for all outputs.
+ * What guards look at in every call is here, too.
  *
  * Python makes these plans before the first step and keeps what they point to; a call reads and writes memory and
  * allocates nothing. All arithmetic is that of numpy in float64, one rounding an operation, and one to float32.
@@ -46,6 +47,7 @@ typedef struct {
     float *block;            /**< shape (cells, channels) */
     int64_t cells, channels;
     packing_band band;       /**< of the block */
+    int64_t *places;         /**< of what lies outside the band, noted by the way; room for the block */
 } packing_imports;
 
 /** Fields side by side, as a history takes them. */
@@ -80,7 +82,34 @@ typedef struct {
     int64_t cells, channels;
 } packing_exports;
 
-/** Fill the block and return how many of its numbers lie outside its band. */
+/** What terms of the answers must sum to, or must not exceed. */
+typedef struct {
+    double *values;          /**< shape (cells, channels); scaled where they break the budget */
+    int64_t cells, channels;
+    const packing_term *terms;
+    int64_t n_terms;
+    const char *kept;        /**< cells that are left alone */
+    int is_sum;              /**< the terms make `target`; else they are at most `available` */
+    double target;
+    const double *available; /**< of each cell; NULL: `target` in all */
+    double seconds;          /**< what the sum is multiplied with before it is compared with what is available */
+    double slack;            /**< share by which a budget that was closed may be missed */
+    double rounding;         /**< share by which rounding in the module may miss it: more is an intervention */
+    char *outcome;           /**< of each cell: 0 nothing done, 1 closed, 2 closed by more than rounding */
+} packing_budget;
+
+/** How far the rows of a block lie from a mean, in units that a triangular matrix makes independent. */
+typedef struct {
+    const float *block;      /**< shape (cells, channels) */
+    int64_t cells, channels;
+    const float *mean, *inverse; /**< of each channel: mean, and one over the standard deviation */
+    const float *triangle;   /**< the rows of the lower triangle, one after the other */
+    float *strip;            /**< room for 64 numbers of each channel */
+    float *squares;          /**< of the distances, shape (cells) */
+    float largest;           /**< square that is allowed itself */
+} packing_distance;
+
+/** Fill the block, note what of it lies outside its band, and return how many numbers that are. */
 int64_t packing_import(const packing_imports *plan);
 
 /** Write the values of all inputs into their columns. */
@@ -101,7 +130,13 @@ void packing_write(const packing_array *array, int64_t cells, int64_t levels, co
 /** Return how many numbers of a block lie outside its band. */
 int64_t packing_outside(const packing_band *band);
 
-/** Note the places of the first `room` numbers outside a band, and return how many these are. */
-int64_t packing_locate(const packing_band *band, int64_t *places, int64_t room);
+/** Note the places of the numbers outside a band, for which there must be room. */
+void packing_locate(const packing_band *band, int64_t *places);
+
+/** Scale the terms of a budget in the cells that break it, note the outcome, and return how many these are. */
+int64_t packing_close(const packing_budget *budget);
+
+/** Compute the squares of all distances and return how many are larger than allowed; what is no number is. */
+int64_t packing_distant(const packing_distance *distance);
 
 #endif

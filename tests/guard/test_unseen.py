@@ -96,9 +96,9 @@ def mahalanobis(a: float, b: float) -> float:
     return float(np.sqrt(x @ np.linalg.inv(np.array(CLOSE["correlation"])) @ x))
 
 
-def excess(manifest: Manifest, sample: np.ndarray, block: int) -> np.ndarray:
+def excess(manifest: Manifest, sample: np.ndarray) -> np.ndarray:
     """Return how far beyond the limit the rows of a sample lie."""
-    distance = Distance(manifest, sample, block)
+    distance = Distance(manifest, sample)
     found = distance.is_exceeded()
     beyond = distance.excess()
     assert found == (beyond > 0.0).any()
@@ -135,7 +135,7 @@ def test_largest_distance_that_is_not_given_is_one_that_few_normal_samples_excee
         distribution = {"correlation": np.eye(channels).tolist()}
         manifest = Manifest.model_validate({**about, "inputs": inputs, "distribution": distribution})
         sample = np.random.default_rng(0).normal(size=(100_000, channels)).astype(np.float32)
-        share = np.mean(excess(manifest, sample, 1024) > 0)
+        share = np.mean(excess(manifest, sample) > 0)
         assert share == pytest.approx(1e-4, abs=8e-5)
 
 
@@ -149,9 +149,9 @@ def test_distance_of_few_channels_is_looked_at_by_default(tmp_path: Path, channe
     assert rig.counts == ({("unseen", "all"): 4} if is_used else {})
 
 
-@given(st.integers(1, 12), st.lists(st.integers(0, 300), max_size=4), st.sampled_from([16, 64, 256]))
+@given(st.integers(1, 12), st.lists(st.integers(0, 300), max_size=4))
 @settings(max_examples=25)
-def test_distance_has_the_same_bits_however_the_cells_are_spread(channels: int, cuts: list[int], block: int) -> None:
+def test_distance_has_the_same_bits_however_the_cells_are_spread(channels: int, cuts: list[int]) -> None:
     random = np.random.default_rng(channels)
     correlation = np.corrcoef(
         random.normal(size=(50, channels)) @ random.normal(size=(channels, channels)), rowvar=False
@@ -161,7 +161,7 @@ def test_distance_has_the_same_bits_however_the_cells_are_spread(channels: int, 
     distribution = {"correlation": np.atleast_2d(correlation).tolist(), "max_distance": 1.0}
     manifest = Manifest.model_validate({**about, "inputs": inputs, "distribution": distribution})
     sample = random.normal(0.0, 3.0, (300, channels)).astype(np.float32)
-    whole = excess(manifest, sample, block)
+    whole = excess(manifest, sample)
     parts = np.split(sample, sorted(cuts))
-    spread = np.concatenate([excess(manifest, np.ascontiguousarray(part), block) for part in parts])
+    spread = np.concatenate([excess(manifest, np.ascontiguousarray(part)) for part in parts])
     np.testing.assert_array_equal(whole.view(np.int64), spread.view(np.int64))
