@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every column emulator of the zoo runs in a Fortran host, and gives it the bits that it gives to Python."""
+"""Every emulator of the zoo runs in a Fortran host, and gives it the bits that it gives to Python."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from zoo import COLUMNS
+from zoo import ZOO
 
 from coupler_plugin import Coupler
 from coupler_plugin.cli.prefix import native_prefix
 from coupler_plugin.derived import DERIVED
 from coupler_plugin.emulator.load import EmulatorFile
 from coupler_plugin.emulator.manifest import Variable
+from coupler_plugin.regrid import latlon
 
-CELLS, DAYS = 5, 2
-LON, LAT = np.linspace(-100.0, 100.0, CELLS), np.linspace(-40.0, 65.0, CELLS)
+DAYS = 2
+LON, LAT = np.linspace(-100.0, 100.0, 5), np.linspace(-40.0, 65.0, 5)
+GRID = {"latlon": 2.0, "region": [-8.0, 36.0, 8.0, 48.0]}  #: of a host whose emulator sees tiles
 
 
 @pytest.fixture(scope="module")
@@ -37,31 +39,38 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "host"
 
 
-def plausible(entry: Variable, rng: np.random.Generator) -> np.ndarray:
-    """Return values between the quarters of an entry's range, shape (CELLS, size)."""
+def plausible(entry: Variable, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Return values of `n` cells around the mean of the training data, or in an entry's range, shape (n, size)."""
     low, high = entry.valid_range
     statistics = getattr(entry, "statistics", None)
     if statistics is not None:
         low, high = statistics.mean - 0.5 * statistics.std, statistics.mean + 0.5 * statistics.std
-    return rng.uniform(max(low, 0.0) if low >= 0 else low, high, (CELLS, entry.size))
+    return rng.uniform(max(low, 0.0) if low >= 0 else low, high, (n, entry.size))
 
 
-@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize("name", [path.stem for path in sorted(ZOO.glob("*.pt"))])
 def test_host_gets_the_bits_of_python(
     name: str, host: Path, emulator: Callable[[str], EmulatorFile], tmp_path: Path
 ) -> None:
     file = emulator(name)
     manifest, rng = file.manifest, np.random.default_rng(0)
+    lon, lat = LON, LAT
+    section = {"model": str(file.path), "every": "1d", "guard": {"input": "off"}}
+    coupling = {"calendar": "360_day", "emulators": [section]}
+    if manifest.tile:
+        grid = latlon(GRID["latlon"], GRID["region"])
+        lon, lat = grid.lon, grid.lat
+        section["grid"], coupling["regrid"] = GRID, {"host_grid": GRID}
+    n = len(lon)
     given: dict[str, Variable] = {}
     for entry in (*manifest.inputs, *manifest.static):
         if entry.name not in DERIVED or entry.name == "rsdt":
             given.setdefault(entry.name, entry)
-    values = {field: plausible(entry, rng) for field, entry in given.items()}
+    values = {field: plausible(entry, n, rng) for field, entry in given.items()}
     outputs = {entry.name: entry for entry in manifest.outputs if entry.name not in given}
     config = tmp_path / "coupling.yml"
-    section = {"model": str(file.path), "guard": {"input": "off"}}
-    config.write_text(yaml.safe_dump({"calendar": "360_day", "emulators": [section]}))
-    lines = [f"{CELLS} {DAYS} {len(given)} {len(outputs)}", *(" ".join(map(repr, map(float, x))) for x in (LON, LAT))]
+    config.write_text(yaml.safe_dump(coupling))
+    lines = [f"{n} {DAYS} {len(given)} {len(outputs)}", *(" ".join(map(repr, map(float, x))) for x in (lon, lat))]
     for field, entry in given.items():
         lines += [f"'{field}' '{entry.units}' {entry.size}", " ".join(repr(float(v)) for v in values[field].T.ravel())]
     lines += [f"'{field}' '{entry.units}' {entry.size}" for field, entry in outputs.items()]
@@ -73,8 +82,8 @@ def test_host_gets_the_bits_of_python(
     printed = [line.split() for line in done.stdout.splitlines()]
 
     coupler = Coupler(config, start="2001-01-01", dt=86400.0)
-    coupler.set_cells(np.arange(1, CELLS + 1), LON, LAT)
-    arrays = {field: np.zeros((CELLS, entry.size)) for field, entry in outputs.items()}
+    coupler.set_cells(np.arange(1, n + 1), lon, lat)
+    arrays = {field: np.zeros((n, entry.size)) for field, entry in outputs.items()}
     arrays = {field: values[field].copy() for field in values} | arrays
     for field, entry in (given | outputs).items():
         array = arrays[field][:, 0].copy() if entry.size == 1 else arrays[field].T.copy()
@@ -87,4 +96,5 @@ def test_host_gets_the_bits_of_python(
             assert name_in_host == field
             np.testing.assert_array_equal(np.array(numbers, float), arrays[field].ravel())
             assert np.isfinite(arrays[field]).all()
+    assert any(arrays[field].any() for field in outputs)
     coupler.finalize()
