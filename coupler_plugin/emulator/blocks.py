@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from coupler_plugin._packing import ffi, lib
 from coupler_plugin.emulator.fusing import Fused
+from coupler_plugin.emulator.lanes import Lanes
 from coupler_plugin.emulator.load import EmulatorFile
 from coupler_plugin.emulator.manifest import Input, Manifest, Variable
 from coupler_plugin.emulator.window import Window
@@ -40,6 +41,8 @@ class Blocks:
         Columns of this rank.
     block : int or "exact"
         Rows of a call; "exact" runs all columns in one call without padding.
+    threads : int
+        Threads that share several blocks; one block is torch's to spread.
 
     Attributes
     ----------
@@ -51,7 +54,7 @@ class Blocks:
         Whether a column has the same bits wherever it runs; "exact" promises nothing.
     """
 
-    def __init__(self, emulator: EmulatorFile, n: int, block: int | Literal["exact"]) -> None:
+    def __init__(self, emulator: EmulatorFile, n: int, block: int | Literal["exact"], threads: int = 1) -> None:
         manifest = emulator.manifest
         self._forward = emulator.forward
         self._writes_answer = False
@@ -67,7 +70,9 @@ class Blocks:
         inputs = torch.zeros(rows, manifest.n_inputs)
         outputs = torch.zeros(rows, manifest.n_outputs)
         arguments: list[list[torch.Tensor]] = []
-        self._window = Window(manifest.window.length, inputs, self.sizes) if manifest.window else None
+        lanes = min(threads, len(self.sizes))
+        self._lanes = Lanes(lanes) if lanes > 1 else None
+        self._window = Window(manifest.window.length, inputs, self.sizes, lanes) if manifest.window else None
         if self._window is None:
             arguments.append(self._split(inputs))
         static = torch.zeros(rows, manifest.n_static)
@@ -120,7 +125,15 @@ class Blocks:
             return
         if self._window is not None:
             self._window.push()
-        for index, arguments in enumerate(self._arguments):
+        lanes, count = self._lanes, len(self.sizes)
+        if lanes is None:
+            self._run(range(count))
+        else:
+            lanes.run(lambda lane: self._run(range(lane, count, lanes.count)))
+
+    def _run(self, blocks: Iterable[int]) -> None:
+        for index in blocks:
+            arguments = self._arguments[index]
             if self._window is not None:
                 arguments = (self._window.block(index), *arguments)
             answer = self._forward(*arguments)

@@ -40,6 +40,8 @@ class ColumnEmulator:
     file : EmulatorFile
     section : EmulatorSection
         What the coupling file says about it.
+    threads : int
+        Threads of this rank that share its blocks.
 
     Attributes
     ----------
@@ -67,7 +69,7 @@ class ColumnEmulator:
     cells: Cells
     guard: Guard
 
-    def __init__(self, file: EmulatorFile, section: EmulatorSection) -> None:
+    def __init__(self, file: EmulatorFile, section: EmulatorSection, threads: int = 1) -> None:
         self.file = file
         self.manifest: Manifest = file.manifest
         self.every = section.every or file.manifest.every
@@ -75,6 +77,7 @@ class ColumnEmulator:
         self.seconds = 0.0
         self.block = section.block
         self._check_block()
+        self._threads = threads
         self.section = section
         self.is_shadow = section.mode == "shadow"
         is_drawn = file.draws and not file.is_seeded
@@ -184,7 +187,7 @@ class ColumnEmulator:
     def _make_blocks(self) -> Blocks | DrawnBlocks | Tiles:
         if self.draws is not None:
             return DrawnBlocks(self.file, self.cells.ids, self.block, self.draws)
-        return Blocks(self.file, self.cells.n, self.block)
+        return Blocks(self.file, self.cells.n, self.block, self._threads)
 
     def connect(
         self,

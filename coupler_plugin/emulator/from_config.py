@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from coupler_plugin.config import Config
 from coupler_plugin.emulator.column import ColumnEmulator
-from coupler_plugin.emulator.device import choose
+from coupler_plugin.emulator.device import CPU, choose
 from coupler_plugin.emulator.gridded import GridEmulator, grid_of
 from coupler_plugin.emulator.load import load
 from coupler_plugin.errors import CouplerError, Status
@@ -43,4 +43,4 @@ def _load(config: Config, index: int, comm: MPI.Comm | None) -> ColumnEmulator:
             )
         if grid is not None:
             return GridEmulator(file, section, grid, comm)
-        return ColumnEmulator(file, section)
+        return ColumnEmulator(file, section, config.threads if device == CPU else 1)

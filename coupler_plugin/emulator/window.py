@@ -21,20 +21,23 @@ class Window:
         Where the newest sample is found at each `push`.
     sizes : sequence of int
         Rows of the blocks in which the window is read.
+    lanes : int
+        Blocks that are read at a time: those whose numbers differ by less.
     """
 
-    def __init__(self, length: int, sample: torch.Tensor, sizes: Sequence[int]) -> None:
+    def __init__(self, length: int, sample: torch.Tensor, sizes: Sequence[int], lanes: int = 1) -> None:
         # numpy moves small arrays in a fraction of the time that torch's dispatcher takes.
         self._sample = sample.numpy()
         self._length = length
         self._ring = np.zeros((len(sample), length, sample.shape[1]), np.float32)
         self._next = 0  #: place of the oldest sample, where the newest goes
         self._is_empty = True
-        staging = {size: torch.empty(size, *self._ring.shape[1:]) for size in sizes}
+        keys = {(size, index % lanes) for index, size in enumerate(sizes)}
+        staging = {key: torch.empty(key[0], *self._ring.shape[1:]) for key in keys}
         ends = np.cumsum(sizes, dtype=int)
         self._blocks = [
-            (self._ring[end - size : end], staging[size].numpy(), staging[size])
-            for end, size in zip(ends, sizes, strict=True)
+            (self._ring[end - size : end], staging[size, index % lanes].numpy(), staging[size, index % lanes])
+            for index, (end, size) in enumerate(zip(ends, sizes, strict=True))
         ]
 
     def push(self) -> None:
@@ -60,7 +63,7 @@ class Window:
         self._is_empty = False
 
     def block(self, index: int) -> torch.Tensor:
-        """Return the window of one block, oldest sample first, shape (rows, T, C); the next call overwrites it."""
+        """Return the window of one block, oldest sample first, shape (rows, T, C); its lane overwrites it next time."""
         ring, ordered, tensor = self._blocks[index]
         old = self._length - self._next
         ordered[:, :old] = ring[:, self._next :]

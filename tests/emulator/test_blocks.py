@@ -55,6 +55,15 @@ class RowPlace(nn.Module):
         return x + torch.arange(x.shape[0])[:, None] % 4
 
 
+class Picky(nn.Module):
+    """An emulator that fails for some inputs."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if bool((x > 1.0e6).any()):
+            raise ValueError("too warm")
+        return x
+
+
 class GatedStore(nn.Module):
     """A recurrent network with a static input."""
 
@@ -91,12 +100,12 @@ def small(path: Path, module: nn.Module, inputs: int = 1, outputs: int = 1, **mo
     return load(write(path, module, channels(TAS, inputs), channels(LAI, outputs), **more))
 
 
-def answers(emulator: EmulatorFile, columns: slice, block: int | str, calls: int = 3) -> np.ndarray:
+def answers(emulator: EmulatorFile, columns: slice, block: int | str, calls: int = 3, threads: int = 1) -> np.ndarray:
     """Return what some of the columns 0 to N answer in a number of calls, shape (calls, columns, outputs)."""
     random = np.random.default_rng(0)
     values = random.normal(10.0, 8.0, (calls, N, emulator.manifest.n_inputs)).astype(np.float32)
     static = random.normal(size=(N, emulator.manifest.n_static)).astype(np.float32)
-    blocks = Blocks(emulator, len(range(*columns.indices(N))), block)
+    blocks = Blocks(emulator, len(range(*columns.indices(N))), block, threads)
     blocks.static[:] = static[columns]
     result = []
     for inputs in values:
@@ -140,6 +149,27 @@ def test_columns_have_the_same_bits_on_one_and_two_threads(emulators: dict[str, 
         results.append(answers(emulators[name], slice(0, N), 64).view(np.int32))
     torch.set_num_threads(before)
     np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.parametrize("name", ["mlp", "window", "gated"])
+@pytest.mark.parametrize("threads", [2, 3, 20])
+def test_columns_have_the_same_bits_where_threads_share_blocks(
+    emulators: dict[str, EmulatorFile], name: str, threads: int
+) -> None:
+    alone, shared = (answers(emulators[name], slice(0, N), 16, threads=n).view(np.int32) for n in (1, threads))
+    np.testing.assert_array_equal(shared, alone)
+
+
+def test_error_of_a_thread_is_raised_and_the_next_call_goes_well(tmp_path: Path) -> None:
+    blocks = Blocks(small(tmp_path / "picky.pt", Picky()), 70, 16, threads=2)
+    before = torch.get_num_threads()
+    blocks.inputs[20] = 2.0e6
+    with pytest.raises(Exception, match="too warm"):
+        blocks.run()
+    blocks.inputs[20] = 1.0
+    blocks.run()
+    assert blocks.outputs[20] == 1.0
+    assert torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize("hidden", [31, 65])
