@@ -45,8 +45,9 @@ sanitize: setup ## run the tests of the bridge with a library that watches addre
 	ASAN_OPTIONS=detect_leaks=0 $(python) -m pytest tests/bridge --ignore tests/bridge/test_install.py \
 	-k 'not a_python_that_runs_already'  # it is not started with the library that watches
 
-gpu-check: setup ## run the tests that need a GPU
-	$(python) -m pytest -m gpu
+gpu-check: export COUPLER_PLUGIN_FORTRAN ?= $(if $(shell command -v gfortran),ON,OFF)
+gpu-check: setup ## run a C host and the tests that need a GPU on one; without gfortran, too
+	PYTHONPATH=tests $(python) -m gpu.check
 
 lint: setup ## check style and types, and compile without a warning
 	$(python) -m ruff check

@@ -4,6 +4,7 @@
 # package with its native parts. A stage that is done is skipped, so that a second call costs about a second.
 #
 #   PYTHON                  the Python that .venv is made from (default: the first fit one)
+#   COUPLER_PLUGIN_FORTRAN  OFF: without a Fortran compiler, and without the Fortran module
 #   TORCH, TORCH_INDEX_URL  another torch than the CPU build of constraints.txt: scripts/install_torch.py
 set -eu
 cd "$(dirname "$0")/.."
@@ -11,6 +12,7 @@ cd "$(dirname "$0")/.."
 venv=.venv
 stamps=$venv/.bootstrap
 extras=test,example
+fortran=${COUPLER_PLUGIN_FORTRAN:-ON}
 
 say() { echo "bootstrap: $*" >&2; }
 fail() {
@@ -43,11 +45,11 @@ find_python() {
 missing_packages() {
     have gcc || echo gcc
     have g++ || echo g++
-    have "${FC:-gfortran}" || echo gfortran
+    [ "$fortran" = OFF ] || have "${FC:-gfortran}" || echo gfortran
     have pkg-config || echo pkg-config
     have mpirun || echo openmpi-bin
     have mpicc || echo libopenmpi-dev
-    pkg-config --exists netcdf-fortran 2>/dev/null || have nf-config || echo libnetcdff-dev
+    [ "$fortran" = OFF ] || pkg-config --exists netcdf-fortran 2>/dev/null || have nf-config || echo libnetcdff-dev
     find_python || [ -n "${PYTHON:-}" ] || echo python3 python3-dev python3-venv
 }
 
@@ -109,6 +111,7 @@ install_torch() {
 fingerprint() {
     pwd
     find coupler_plugin torchscript_models -name __init__.py | sort
+    echo "$fortran"
     find fortran_bridge coupler_plugin/native CMakeLists.txt pyproject.toml constraints.txt scripts/bootstrap.sh \
         -type f ! -name '*.pyc' ! -path 'fortran_bridge/hosts/*' -exec cksum {} + | sort
 }
@@ -125,7 +128,8 @@ with open("pyproject.toml", "rb") as file:
     print(*tomllib.load(file)["build-system"]["requires"], sep="\n")' >$stamps/build-requires.txt
     $pip install --constraint $stamps/constraints.txt --requirement $stamps/build-requires.txt cmake ninja
     say "building and installing coupler_plugin[$extras]"
-    $pip install --constraint $stamps/constraints.txt --no-build-isolation --editable ".[$extras]"
+    $pip install --constraint $stamps/constraints.txt --no-build-isolation \
+        --config-settings=cmake.define.COUPLER_PLUGIN_FORTRAN="$fortran" --editable ".[$extras]"
     mv $stamps/fingerprint $stamps/package
 }
 
