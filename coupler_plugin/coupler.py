@@ -24,7 +24,7 @@ from coupler_plugin.config.faults import faults
 from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.emulator.from_config import load_emulators
 from coupler_plugin.energy import Meter
-from coupler_plugin.errors import CouplerError, Status
+from coupler_plugin.errors import CouplerError, RanksAwayError, Status
 from coupler_plugin.exchange import Exchange, producers
 from coupler_plugin.fields import Fields
 from coupler_plugin.meeting import meet
@@ -316,6 +316,7 @@ class Coupler:
                 done = together(self.comm, lambda: self._run_here(scheduled.emulator, begin, end))
                 self.timers.add("wait", done)
         except CouplerError as error:
+            self._is_finalized |= isinstance(error, RanksAwayError)
             raise CouplerError(error.status, f"at {self.clock.date(self.clock.now)}: {error}") from error
         for accumulator in scheduled.samples:
             accumulator.update()

@@ -38,6 +38,10 @@ class CouplerError(Exception):
         self.status = status
 
 
+class RanksAwayError(CouplerError):
+    """Some ranks did not come to a collective call: to wait for them once more would be to wait for ever."""
+
+
 def explain(error: BaseException, otherwise: Status = Status.INTERNAL) -> tuple[Status, str]:
     """Return the status and the sentence of any exception; `otherwise` is the status of one that nobody expected."""
     if isinstance(error, CouplerError):

@@ -8,10 +8,11 @@ ends calls the roll, and those that wait answer it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
-from coupler_plugin.errors import CouplerError, Status
+from coupler_plugin.errors import RanksAwayError, Status
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -46,14 +47,22 @@ def meet(comm: MPI.Comm | None, call: str, seconds: float) -> None:
         await_request(comm, comm.Ibarrier(), call, seconds)
 
 
-def await_request(comm: MPI.Comm, request: MPI.Request, call: str, seconds: float) -> None:
-    """Wait for a collective request that all ranks take part in; `meet` says more."""
+def await_request(
+    comm: MPI.Comm, request: MPI.Request, call: str, seconds: float, names: Sequence[int] | None = None
+) -> None:
+    """Wait for a collective request that all ranks take part in; `meet` says more.
+
+    Parameters
+    ----------
+    names : sequence of int, optional
+        What the ranks of `comm` are called in errors; default: their numbers there.
+    """
     began, nap = monotonic(), 0.0
     while not request.Test():
         if comm.Iprobe(tag=_CALL):
-            raise _refusal(comm, call, *_answer(comm))
+            raise _refusal(comm, call, *_answer(comm), names)
         if monotonic() - began > seconds:
-            raise _refusal(comm, call, *_call_roll(comm, seconds))
+            raise _refusal(comm, call, *_call_roll(comm, seconds), names)
         sleep(nap)
         nap = min(nap + 1e-4, _LONGEST_NAP)
 
@@ -77,7 +86,7 @@ def _call_roll(comm: MPI.Comm, patience: float) -> Verdict:
                 here.add(rank)
         sleep(_LONGEST_NAP)
     missing = sorted(set(range(size)) - here)
-    told = [comm.isend((missing, patience), rank, _VERDICT) for rank in sorted(here - {own})]
+    told = [comm.isend((missing, patience), rank, _VERDICT) for rank in others]  # one that comes late is told, too
     until = monotonic() + seconds
     while not all(request.Test() for request in (*called, *told)) and monotonic() < until:
         sleep(_LONGEST_NAP)
@@ -96,14 +105,17 @@ def _answer(comm: MPI.Comm) -> Verdict:
     return verdict
 
 
-def _refusal(comm: MPI.Comm, call: str, missing: list[int], patience: float) -> CouplerError:
+def _refusal(
+    comm: MPI.Comm, call: str, missing: list[int], patience: float, names: Sequence[int] | None
+) -> RanksAwayError:
     size = comm.Get_size()
     if missing:
-        named = ", ".join(map(str, missing[:_NAMED])) + (", ..." if len(missing) > _NAMED else "")
+        called = [rank if names is None else names[rank] for rank in missing[:_NAMED]]
+        named = ", ".join(map(str, called)) + (", ..." if len(missing) > _NAMED else "")
         who = f"{'rank' if len(missing) == 1 else 'ranks'} {named} of {size} did not come"
     else:
         who = f"all {size} ranks came, but too late for one of them"
-    return CouplerError(
+    return RanksAwayError(
         Status.MPI,
         f"{call}: {who} within {patience:g} s; it is a collective call. Look for what these ranks wait for or where "
         "they failed, or give them more time by 'timeout:' in the coupling file.",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from coupler_plugin.errors import CouplerError, Status, explain
+from coupler_plugin.errors import CouplerError, RanksAwayError, Status, explain
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -56,10 +56,12 @@ def together(comm: MPI.Comm | None, work: Callable[[], T]) -> T:
     result: Any = None
     try:
         result = work()
+    except RanksAwayError:  # nor would they come here
+        raise
     except Exception as caught:
         error = caught
     if comm is not None and any_of(comm, error is not None):
-        failed = [(rank, text) for rank, text in enumerate(comm.allgather(_describe(error))) if text]
+        failed = [(rank, text) for rank, text in enumerate(comm.allgather(describe(error))) if text]
         if failed and error is None:
             rank, (status, text) = failed[0]
             raise CouplerError(Status(status), f"rank {rank} failed: {text}")
@@ -77,7 +79,8 @@ def any_of(comm: MPI.Comm | None, condition: bool) -> bool:
     return bool(total[0])
 
 
-def _describe(error: Exception | None) -> Any:
+def describe(error: Exception | None) -> Any:
+    """Return the status and the sentence of an error as other ranks can take them; None for none."""
     if error is None:
         return None
     status, sentence = explain(error)

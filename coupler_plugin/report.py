@@ -110,6 +110,8 @@ def _emulator(column: ColumnEmulator, cells: Cells | None, comm: MPI.Comm | None
         "columns": columns,
         "seconds": {"mean": float(np.mean(seconds)), "max": max(seconds)},
         "columns_per_second": _per(columns, sum(seconds)),  # of one rank
+        "share": column.section.share,
+        "precision": column.section.precision,
         "blocks": allgather(comm, column.block_sizes),
         "keeps_bits": all(allgather(comm, column.keeps_bits)),
         **column.on_grid(),

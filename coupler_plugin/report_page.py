@@ -10,6 +10,7 @@ from typing import Any, Final
 #: phases that share the wall time, and how they are called
 PHASES: Final = {
     "infer": "emulators",
+    "gather": "waiting for neighbours and their leader",
     "exchange": "exchange with the host",
     "regrid": "regridding",
     "guard": "guards",
@@ -20,8 +21,8 @@ PHASES: Final = {
     "other": "start, end and the host",
 }
 _COLOURS: Final = {
-    "infer": "#2b7a4b", "exchange": "#4c9be0", "regrid": "#2f5fa8", "guard": "#d9a441", "accumulate": "#8a63b8",
-    "write": "#c8553d", "read": "#e08f6d", "wait": "#9aa3ad", "other": "#dde1e6",
+    "infer": "#2b7a4b", "gather": "#8fbf9f", "exchange": "#4c9be0", "regrid": "#2f5fa8", "guard": "#d9a441",
+    "accumulate": "#8a63b8", "write": "#c8553d", "read": "#e08f6d", "wait": "#9aa3ad", "other": "#dde1e6",
 }  # fmt: skip
 
 _STYLE: Final = """

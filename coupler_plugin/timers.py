@@ -7,7 +7,7 @@ from time import perf_counter, time
 from typing import Final
 
 #: the parts of a run that are timed; `step` holds all but `read`, which is the offline driver's forcing
-PHASES: Final = ("step", "read", "accumulate", "exchange", "regrid", "infer", "guard", "write", "wait")
+PHASES: Final = ("step", "read", "accumulate", "exchange", "regrid", "infer", "gather", "guard", "write", "wait")
 
 #: what, begin and end [s, of perf_counter]
 Event = tuple[str, float, float]

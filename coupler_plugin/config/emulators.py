@@ -39,6 +39,14 @@ class EmulatorSection(Section):
         pattern=DEVICE,
         description="cpu; cuda or cuda:n; auto: the GPU that falls to the rank on its node, or the CPU",
     )
+    share: Literal["direct", "gather"] = Field(
+        "direct",
+        description="direct: every rank runs its own columns; gather: one rank runs for all that have the same GPU, or "
+        "without GPUs for all of its node",
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of its products; in bfloat16 a number has 8 bits instead of 24"
+    )
     grid: GridSection | None = Field(
         None, description="the grid that it runs on; default: the manifest's, or else the host's cells"
     )

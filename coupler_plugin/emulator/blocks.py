@@ -10,6 +10,7 @@ same check has shown to give every row the bits of the full block.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -26,9 +27,30 @@ from coupler_plugin.emulator.window import Window
 from coupler_plugin.errors import CouplerError, Status
 
 #: a bucket starts and ends on a cache line, whatever the number of channels
-_GRAIN: Final = 16
+GRAIN: Final = 16
 #: calls after which the profiling executor has settled on its code
 _WARM_UP: Final = 3
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Memory of the rows of all blocks.
+
+    Attributes
+    ----------
+    inputs, static, state, outputs : contiguous float32 tensors, shape (rows, C), (rows, S), (rows, K), (rows, O)
+    """
+
+    inputs: torch.Tensor
+    static: torch.Tensor
+    state: torch.Tensor
+    outputs: torch.Tensor
+
+    @classmethod
+    def zeros(cls, manifest: Manifest, rows: int) -> Columns:
+        """Return new memory; torch aligns it to cache lines, numpy need not."""
+        widths = (manifest.n_inputs, manifest.n_static, manifest.n_state, manifest.n_outputs)
+        return cls(*(torch.zeros(rows, width) for width in widths))
 
 
 class Blocks:
@@ -43,6 +65,9 @@ class Blocks:
         Rows of a call; "exact" runs all columns in one call without padding.
     threads : int
         Threads that share several blocks; one block is torch's to spread.
+    columns : Columns, optional
+        Memory that others see, too, of as many rows as whole blocks have; where the emulator has a window, which
+        somebody else then keeps, its inputs have the shape (rows, T, C).
 
     Attributes
     ----------
@@ -54,7 +79,14 @@ class Blocks:
         Whether a column has the same bits wherever it runs; "exact" promises nothing.
     """
 
-    def __init__(self, emulator: EmulatorFile, n: int, block: int | Literal["exact"], threads: int = 1) -> None:
+    def __init__(
+        self,
+        emulator: EmulatorFile,
+        n: int,
+        block: int | Literal["exact"],
+        threads: int = 1,
+        columns: Columns | None = None,
+    ) -> None:
         manifest = emulator.manifest
         self._forward = emulator.forward
         self._writes_answer = False
@@ -66,19 +98,21 @@ class Blocks:
         self.keeps_bits = block != "exact"
         self.sizes = self._choose_sizes(manifest, block)
         rows = sum(self.sizes)
-        # torch aligns its memory to cache lines, numpy need not.
-        inputs = torch.zeros(rows, manifest.n_inputs)
-        outputs = torch.zeros(rows, manifest.n_outputs)
+        memory = columns or Columns.zeros(manifest, rows)
+        inputs, static, state, outputs = (
+            part[:rows] for part in (memory.inputs, memory.static, memory.state, memory.outputs)
+        )
         arguments: list[list[torch.Tensor]] = []
         lanes = min(threads, len(self.sizes))
         self._lanes = Lanes(lanes) if lanes > 1 else None
-        self._window = Window(manifest.window.length, inputs, self.sizes, lanes) if manifest.window else None
+        self._window: Window | None = None
+        if manifest.window and columns is None:
+            self._window = Window(manifest.window.length, inputs, self.sizes, lanes)
         if self._window is None:
             arguments.append(self._split(inputs))
-        static = torch.zeros(rows, manifest.n_static)
         if manifest.static:
             arguments.append(self._split(static))
-        state = initial_state(manifest, rows)
+        state.copy_(initial_state(manifest, rows))
         self._state_rows = [Rows(block, "state") for block in self._split(state)] if manifest.state else None
         if manifest.state:
             arguments.append(self._split(state))
@@ -185,6 +219,11 @@ class Blocks:
         return checked(self._forward, arguments, manifest, self._path, into)
 
 
+def failure(name: str, error: Exception) -> CouplerError:
+    """Return what is said of an emulator whose module raised in a call."""
+    return CouplerError(Status.RUN, f"the emulator '{name}' failed: {str(error).strip().splitlines()[-1]}")
+
+
 class Rows:
     """Where the answers of one block go.
 
@@ -264,7 +303,7 @@ def smallest_bucket(call: Call, whole: Sequence[torch.Tensor], tail: int) -> int
         Rows to run.
     """
     block = len(whole[0])
-    size = _GRAIN
+    size = GRAIN
     while size < block:
         if size >= tail and block % size == 0 and _gives_same_bits(call, whole, torch.split(torch.arange(block), size)):
             return size

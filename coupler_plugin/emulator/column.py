@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from coupler_plugin.cells import Cells, HostArray, Values
 from coupler_plugin.config.emulators import BLOCK, EmulatorSection
-from coupler_plugin.emulator.blocks import Blocks
+from coupler_plugin.emulator.blocks import Blocks, failure
 from coupler_plugin.emulator.drawing import DrawnBlocks, Draws
+from coupler_plugin.emulator.gather import Gathered, Team
 from coupler_plugin.emulator.load import EmulatorFile
 from coupler_plugin.emulator.manifest import Manifest, Output, Variable
 from coupler_plugin.emulator.ports import Exports, Imports, Reader
@@ -42,6 +43,8 @@ class ColumnEmulator:
         What the coupling file says about it.
     threads : int
         Threads of this rank that share its blocks.
+    team : Team, optional
+        The ranks whose leader runs it for all of them; None: each rank runs it by itself.
 
     Attributes
     ----------
@@ -69,7 +72,9 @@ class ColumnEmulator:
     cells: Cells
     guard: Guard
 
-    def __init__(self, file: EmulatorFile, section: EmulatorSection, threads: int = 1) -> None:
+    def __init__(
+        self, file: EmulatorFile, section: EmulatorSection, threads: int = 1, team: Team | None = None
+    ) -> None:
         self.file = file
         self.manifest: Manifest = file.manifest
         self.every = section.every or file.manifest.every
@@ -86,7 +91,9 @@ class ColumnEmulator:
         self.comparing: Sequence[Comparing] = ()
         #: sums of the differences that a shadow found, by field
         self.differences: dict[str, Values] = {}
-        self._blocks: Blocks | DrawnBlocks | Tiles | None = None
+        self._team = team
+        self._blocks: Blocks | DrawnBlocks | Gathered | Tiles | None = None
+        self._gathered: Gathered | None = None
         self.outputs = self._used_outputs(section.outputs)
 
     @property
@@ -121,6 +128,11 @@ class ColumnEmulator:
     def block_sizes(self) -> tuple[int, ...]:
         """Rows of each call of the module on this rank."""
         return self._blocks.sizes if self._blocks else ()
+
+    @property
+    def _runs_here(self) -> bool:
+        """Whether this rank calls the module, not only the leader of its team."""
+        return self._team is None or self._team.is_leader
 
     @property
     def keeps_bits(self) -> bool:
@@ -184,9 +196,12 @@ class ColumnEmulator:
         self._blocks = self._make_blocks()
         self.guard = Guard(self.plan, self.guarded, cells, self._blocks, self.section.can_be_off)
 
-    def _make_blocks(self) -> Blocks | DrawnBlocks | Tiles:
+    def _make_blocks(self) -> Blocks | DrawnBlocks | Gathered | Tiles:
         if self.draws is not None:
             return DrawnBlocks(self.file, self.cells.ids, self.block, self.draws)
+        if self._team is not None:
+            self._gathered = Gathered(self.file, self.cells.n, self.block, self._threads, self._team)
+            return self._gathered
         return Blocks(self.file, self.cells.n, self.block, self._threads)
 
     def connect(
@@ -235,9 +250,14 @@ class ColumnEmulator:
         if self._switch is not None and self._rests(self._switch, begin, end):
             return
         began = perf_counter()
-        outside = self._imports.run(begin, end)
-        imported = perf_counter()
-        self.guard.before(begin, end, outside)
+        try:
+            outside = self._imports.run(begin, end)
+            imported = perf_counter()
+            self.guard.before(begin, end, outside)
+        except Exception as error:
+            if self._gathered is not None:  # the others wait for this rank's inputs
+                self._gathered.withdraw(error)
+            raise
         admitted = perf_counter()
         self._call()
         inferred = perf_counter()
@@ -257,13 +277,15 @@ class ColumnEmulator:
         exported = perf_counter()
         seconds["exchange"] += imported - began + exported - guarded
         seconds["guard"] += admitted - imported + guarded - inferred
-        seconds["infer"] += inferred - admitted
-        self.seconds += inferred - admitted
+        waited = 0.0 if self._gathered is None else self._gathered.waited
+        seconds["gather"] += waited
+        seconds["infer"] += inferred - admitted - waited
+        self.seconds += inferred - admitted - waited
         if timers.events is not None:
             timers.events += (
                 (f"exchange {self.name}", began, imported),
                 (f"guard {self.name}", imported, admitted),
-                (f"infer {self.name}", admitted, inferred),
+                (f"{'infer' if self._runs_here else 'gather'} {self.name}", admitted, inferred),
                 (f"guard {self.name}", inferred, guarded),
                 (f"exchange {self.name}", guarded, exported),
             )
@@ -272,10 +294,10 @@ class ColumnEmulator:
         assert self._blocks is not None
         try:
             self._blocks.run()
+        except CouplerError:  # of another rank, too
+            raise
         except Exception as error:  # torch.jit raises many kinds
-            raise CouplerError(
-                Status.RUN, f"the emulator '{self.name}' failed: {str(error).strip().splitlines()[-1]}"
-            ) from error
+            raise failure(self.name, error) from error
 
     def _rests(self, switch: Switch, begin: int, end: int) -> bool:
         """Return whether nothing is to be computed; all is then left to the host.

@@ -91,6 +91,12 @@ def read(found: Found, asked: Asked) -> EmulatorFile:
         raise CouplerError(
             Status.MODEL, f"'{path}' is compiled, without its dropout; take {making.original}, which it was made from."
         )
+    if asked.precision not in ("float32", making.dtype):
+        raise CouplerError(
+            Status.MODEL,
+            f"'{path}' was compiled for products in {making.dtype}, not in {asked.precision} as 'precision:' says; run "
+            f"'coupler-plugin compile' with another --dtype, or take {making.original}.",
+        )
     for reason in reasons_against(making, asked.device):
         raise CouplerError(
             Status.MODEL,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where an emulator runs: on the CPU, or on the GPU that falls to this rank among those of its node.
+"""Where and how exactly an emulator runs: on the CPU, or on the GPU that falls to this rank among those of its node.
 
-Inputs and answers stay in host memory; a module on a GPU is given copies, and its answers are copied back.
+Inputs and answers stay in host memory, in float32; a module on a GPU is given copies, and its answers are copied back.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 
 from coupler_plugin.config.emulators import DEVICE
 from coupler_plugin.errors import CouplerError, Status
-from coupler_plugin.parallel import rank_of, together
+from coupler_plugin.parallel import together
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -28,7 +28,7 @@ CPU: Final = "cpu"
 
 
 def choose(wish: str, comm: MPI.Comm | None) -> str:
-    """Return the device of this rank, ``cpu`` or ``cuda:n``, and log which one it is; a collective call.
+    """Return the device of this rank, ``cpu`` or ``cuda:n``, and open none; a collective call.
 
     Parameters
     ----------
@@ -42,16 +42,18 @@ def choose(wish: str, comm: MPI.Comm | None) -> str:
     """
     if wish == CPU:
         return CPU
-    device = together(comm, partial(assign, wish, local_rank(comm), torch.cuda.device_count()))
-    if device != CPU:
-        torch.cuda.set_device(
-            torch.device(device)
-        )  # before the first call of CUDA, so that no rank opens another's GPU
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        properties = torch.cuda.get_device_properties(device)
-        name = f"{properties.name} ({device}, {getattr(properties, 'uuid', 'no id')})"
-        logger.info("rank %d runs its emulators on %s", rank_of(comm), name)
-    return device
+    return together(comm, partial(assign, wish, local_rank(comm), torch.cuda.device_count()))
+
+
+def open_device(device: str, rank: int) -> None:
+    """Make a device that of this process, before the first call of CUDA opens another's, and log which one it is."""
+    if device == CPU:
+        return
+    torch.cuda.set_device(torch.device(device))
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    properties = torch.cuda.get_device_properties(device)
+    name = f"{properties.name} ({device}, {getattr(properties, 'uuid', 'no id')})"
+    logger.info("rank %d runs its emulators on %s", rank, name)
 
 
 def assign(wish: str, local: int, devices: int) -> str:
@@ -108,3 +110,16 @@ class OnDevice:
         """Return the module's answer in the memory of the host."""
         answer = self._forward(*(tensor.to(self._device) for tensor in arguments))
         return tuple(part.cpu() for part in answer) if isinstance(answer, tuple) else answer.cpu()
+
+
+class InBfloat16:
+    """Calls a module whose products run in bfloat16; torch's autocast keeps in float32 what would suffer most."""
+
+    def __init__(self, forward: Callable[..., Any], device: str) -> None:
+        self._forward, self._kind = forward, torch.device(device).type
+
+    def __call__(self, *arguments: torch.Tensor) -> Any:
+        """Return the module's answer in float32."""
+        with torch.autocast(self._kind, torch.bfloat16):
+            answer = self._forward(*arguments)
+        return tuple(part.float() for part in answer) if isinstance(answer, tuple) else answer.float()

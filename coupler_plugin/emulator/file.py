@@ -9,11 +9,13 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from coupler_plugin.emulator.fusing import Fused
 from coupler_plugin.emulator.manifest import Manifest
 from coupler_plugin.errors import CouplerError, Status
+
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,15 @@ class Asked:
         Keep the dropout of the module active, as in training.
     device : str
         Where the module runs: what `device.choose` gave this rank.
+    precision : "float32" or "bfloat16"
+        Of its products.
     is_known : bool
         Whether the hash of the file was asked for, and is the right one.
     """
 
     dropout: bool = False
     device: str = "cpu"
+    precision: Precision = "float32"
     is_known: bool = False
 
 

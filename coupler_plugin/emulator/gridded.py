@@ -21,6 +21,7 @@ from coupler_plugin.config.emulators import EmulatorSection
 from coupler_plugin.emulator.blocks import Blocks
 from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.emulator.drawing import DrawnBlocks
+from coupler_plugin.emulator.gather import Gathered, Team
 from coupler_plugin.emulator.load import EmulatorFile
 from coupler_plugin.emulator.manifest import Manifest, Variable
 from coupler_plugin.emulator.own_grid import OwnGrid
@@ -48,6 +49,8 @@ class GridEmulator(ColumnEmulator):
     section : EmulatorSection
     grid : GridSection
     comm : mpi4py.MPI.Comm or None
+    team : Team, optional
+        The ranks whose leader runs it for all of them.
 
     Attributes
     ----------
@@ -57,8 +60,15 @@ class GridEmulator(ColumnEmulator):
 
     own: OwnGrid
 
-    def __init__(self, file: EmulatorFile, section: EmulatorSection, grid: GridSection, comm: MPI.Comm | None) -> None:
-        super().__init__(file, section)
+    def __init__(
+        self,
+        file: EmulatorFile,
+        section: EmulatorSection,
+        grid: GridSection,
+        comm: MPI.Comm | None,
+        team: Team | None = None,
+    ) -> None:
+        super().__init__(file, section, team=team)
         self.grid: GridSection = grid
         self._comm = comm
         self._tiles: Tiles | None = None
@@ -87,7 +97,7 @@ class GridEmulator(ColumnEmulator):
         outputs = [entry.model_copy(update={"size": entry.size * tile.scale**2}) for entry in self.manifest.outputs]
         return self.manifest.model_copy(update={"outputs": outputs})
 
-    def _make_blocks(self) -> Blocks | DrawnBlocks | Tiles:
+    def _make_blocks(self) -> Blocks | DrawnBlocks | Gathered | Tiles:
         return super()._make_blocks() if self._tiles is None else self._tiles
 
     def lay_out(self, plan: GridPlan, host: Cells) -> None:

@@ -16,7 +16,7 @@ import torch
 from coupler_plugin.emulator import compiled, kernels, torchscript
 from coupler_plugin.emulator import manifest as manifests
 from coupler_plugin.emulator.device import CPU
-from coupler_plugin.emulator.file import Archive, Asked, EmulatorFile, Format, Found
+from coupler_plugin.emulator.file import Archive, Asked, EmulatorFile, Format, Found, Precision
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.parallel import broadcast, rank_of, together
 
@@ -34,6 +34,7 @@ def load(
     expected: str | None = None,
     dropout: bool = False,
     device: str = CPU,
+    precision: Precision = "float32",
 ) -> EmulatorFile:
     """Read an emulator file on rank 0, hand it to all ranks and load it on each.
 
@@ -46,6 +47,8 @@ def load(
         Keep the dropout of the module active, as in training.
     device : str
         Where the module runs: what `device.choose` gave this rank.
+    precision : "float32" or "bfloat16"
+        Of its products.
 
     Raises
     ------
@@ -56,7 +59,7 @@ def load(
     kernels.settle()
     data = together(comm, lambda: _read(path, expected) if rank_of(comm) == 0 else b"")
     data = broadcast(comm, data)
-    asked = Asked(dropout, device, expected is not None)
+    asked = Asked(dropout, device, precision, expected is not None)
     with torch.inference_mode():  # parameters made here carry nothing of autograd into a step
         return together(comm, partial(_load, path, data, asked))
 

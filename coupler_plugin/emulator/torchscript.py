@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import torch
 
-from coupler_plugin.emulator.device import CPU, OnDevice
+from coupler_plugin.emulator.device import CPU, InBfloat16, OnDevice
 from coupler_plugin.emulator.file import Asked, EmulatorFile, Format, Found, first_line
 from coupler_plugin.emulator.fusing import fuse
 from coupler_plugin.errors import CouplerError, Status
@@ -39,8 +39,10 @@ def read(found: Found, asked: Asked) -> EmulatorFile:
         module = torch.jit.freeze(module)
     forward = module._c._get_method("forward")
     draws = asked.dropout or draws_numbers(forward.graph)
-    if asked.device != CPU:
-        return EmulatorFile(path, found.manifest, OnDevice(forward, asked.device), found.sha256, None, draws)
+    if asked.device != CPU or asked.precision != "float32":
+        call = forward if asked.precision == "float32" else InBfloat16(forward, asked.device)
+        call = call if asked.device == CPU else OnDevice(call, asked.device)
+        return EmulatorFile(path, found.manifest, call, found.sha256, None, draws)
     return EmulatorFile(path, found.manifest, forward, found.sha256, None if draws else fuse(forward), draws)
 
 

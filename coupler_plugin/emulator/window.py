@@ -56,6 +56,10 @@ class Window:
         """Return all samples, oldest first, shape (rows, T, C)."""
         return np.roll(self._ring, -self._next, axis=1)
 
+    def read(self, samples: NDArray[np.float32]) -> None:
+        """Copy all samples, oldest first, into an array of the shape (rows, T, C)."""
+        self._order(self._ring, samples)
+
     def restore(self, samples: NDArray[np.float32]) -> None:
         """Go on from samples that were recalled, shape (n, T, C) with n rows or fewer."""
         self._ring[: len(samples)] = samples
@@ -65,7 +69,10 @@ class Window:
     def block(self, index: int) -> torch.Tensor:
         """Return the window of one block, oldest sample first, shape (rows, T, C); its lane overwrites it next time."""
         ring, ordered, tensor = self._blocks[index]
-        old = self._length - self._next
-        ordered[:, :old] = ring[:, self._next :]
-        ordered[:, old:] = ring[:, : self._next]
+        self._order(ring, ordered)
         return tensor
+
+    def _order(self, ring: NDArray[np.float32], samples: NDArray[np.float32]) -> None:
+        old = self._length - self._next
+        samples[:, :old] = ring[:, self._next :]
+        samples[:, old:] = ring[:, : self._next]

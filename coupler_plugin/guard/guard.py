@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from coupler_plugin.cells import Cells, Values
 from coupler_plugin.emulator.blocks import Blocks
 from coupler_plugin.emulator.drawing import DrawnBlocks
+from coupler_plugin.emulator.gather import Gathered
 from coupler_plugin.emulator.manifest import Manifest
 from coupler_plugin.emulator.tiles import Tiles
 from coupler_plugin.errors import CouplerError, Status
@@ -64,7 +65,7 @@ class Guard:
     plan : Plan
     manifest : Manifest
     cells : Cells
-    blocks : Blocks or Tiles
+    blocks : Blocks, Gathered or Tiles
     can_be_off : bool
         Whether the emulator is used for a period or in some cells only.
 
@@ -91,7 +92,7 @@ class Guard:
         plan: Plan,
         manifest: Manifest,
         cells: Cells,
-        blocks: Blocks | DrawnBlocks | Tiles,
+        blocks: Blocks | DrawnBlocks | Gathered | Tiles,
         can_be_off: bool,
     ) -> None:
         self._plan = plan

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from coupler_plugin.cells import Cells, Values
 from coupler_plugin.emulator.blocks import Blocks
 from coupler_plugin.emulator.drawing import DrawnBlocks
+from coupler_plugin.emulator.gather import Gathered
 from coupler_plugin.emulator.manifest import Manifest
 from coupler_plugin.emulator.tiles import Tiles
 from coupler_plugin.errors import CouplerError
@@ -90,7 +91,7 @@ class Inputs:
         plan: Plan,
         manifest: Manifest,
         cells: Cells,
-        blocks: Blocks | DrawnBlocks | Tiles,
+        blocks: Blocks | DrawnBlocks | Gathered | Tiles,
         physical: Sequence[Physical],
         tally: Tally,
     ) -> None:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from refusal import refused
-from small_emulators import field, write_carbon, write_mlp, write_tiled
+from small_emulators import write_mlp
 
 from coupler_plugin import Coupler, Status
 from coupler_plugin.emulator.device import CPU, assign
-from coupler_plugin.regrid import latlon
+from tests.emulator.kinds import KINDS, answers, section
 
 Couple = Callable[..., Coupler]
 HAS_GPU = torch.cuda.is_available()
@@ -65,34 +65,12 @@ def test_unknown_device_names_its_line(couple: Couple, tmp_path: Path) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not HAS_GPU, reason="torch sees no GPU")
-@pytest.mark.parametrize("kind", ["column", "window", "tile"])
-def test_gpu_gives_the_answers_of_the_cpu(couple: Couple, tmp_path: Path, kind: str) -> None:
-    grid = latlon(10.0)
-    model = {
-        "column": lambda: write_mlp(tmp_path / "m.pt"),
-        "window": lambda: write_carbon(tmp_path / "m.pt", every="1h"),
-        "tile": lambda: write_tiled(tmp_path / "m.pt", field("tsl", "K"), grid={"latlon": 10.0}),
-    }[kind]()
-    outputs = {"column": ["lai"], "window": ["gpp", "reco", "nee"], "tile": ["tsl"]}[kind]
-    answers = []
-    for device in ("cpu", "cuda"):
-        coupler = couple(
-            {"model": model, "device": device}, cells=None, regrid={"host_grid": {"latlon": 10.0}, "edges": "latitude"}
-        )
-        coupler.set_cells(grid.ids, grid.lon, grid.lat)
-        inputs = {
-            "tas": 280.0 + grid.lat / 9.0,
-            "rsds": 200.0 + grid.lon / 3.0,
-            "hurs": 50.0,
-            "sfcWind": 3.0,
-            "orog": 9.0,
-        }
-        arrays = {name: np.broadcast_to(value, grid.n).astype(np.float64) for name, value in inputs.items()}
-        arrays |= {name: np.zeros(grid.n) for name in outputs}
-        for name, array in arrays.items():
-            coupler.bind(name, array)
-        for _ in range(3):
-            coupler.step()
-        answers.append(np.stack([arrays[name] for name in outputs]))
-    scale = np.abs(answers[0]).max(axis=1, keepdims=True)
-    np.testing.assert_allclose(answers[1] / scale, answers[0] / scale, rtol=0.0, atol=1e-5)  # float32, no TF32
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("precision", "bound"), [("float32", 1e-5), ("bfloat16", 0.2)])  # no TF32
+def test_gpu_gives_the_answers_of_the_cpu(
+    couple: Couple, tmp_path: Path, kind: str, precision: str, bound: float
+) -> None:
+    emulator = section(tmp_path, kind)
+    expected = answers(couple, kind, emulator)
+    found = answers(couple, kind, {**emulator, "device": "cuda", "precision": precision})
+    assert np.abs(found - expected).max() < bound * np.ptp(expected)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import coupled_run
+import gathered
 import own_grids
 import pytest
 import yaml
@@ -47,6 +48,10 @@ class Result:
         """The answers of all cells by id."""
         return {i: bits for rank in self.ranks for i, bits in rank["answers"].items()}
 
+    def gathered(self, run: str) -> dict[str, Any]:
+        """The answers of all cells by id where one rank runs for all: in a `whole` run, a `first` or `second` part."""
+        return {i: bits for rank in self.ranks for i, bits in rank["gathered"][run].items()}
+
     def on_own_grids(self, run: str) -> dict[str, Any]:
         """The answers of emulators on grids of their own, of all cells by id: in a `whole` run, or in two `parts`."""
         return {i: bits for rank in self.ranks for i, bits in rank["own_grids"][run].items()}
@@ -73,6 +78,7 @@ def prepare(folder: Path) -> Path:
     for name, content in files.items():
         (folder / name).write_text(yaml.safe_dump(content))
     own_grids.prepare(folder)
+    gathered.prepare(folder)
     return folder
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gathered
 import numpy as np
 import own_grids
 
@@ -85,7 +86,7 @@ def run(folder: Path, comm: Any = None) -> dict[str, Any]:
 
 def run_all(folder: Path, comm: Any = None) -> dict[str, Any]:
     """Run all hosts, on cells and on grids of their own."""
-    return {**run(folder, comm), "own_grids": own_grids.run(folder, comm)}
+    return {**run(folder, comm), "own_grids": own_grids.run(folder, comm), "gathered": gathered.run(folder, comm)}
 
 
 # --- mistakes of one rank -------------------------------------------------------------------------------------

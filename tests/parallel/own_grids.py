@@ -28,7 +28,7 @@ def prepare(folder: Path) -> None:
     emulators = [
         {"model": str(write_mlp(folder / "bilinear.pt")), **cells, "where": "tas > 280 K"},
         {"model": str(write_echo(folder / "conservative.pt", field("pr", "mm d-1"), field("evspsbl", "mm d-1")))},
-        {"model": str(write_store(folder / "memory.pt")), **cells, "every": "2h"},
+        {"model": str(write_store(folder / "memory.pt")), **cells, "every": "2h", "share": "gather"},
         {"model": str(write_echo(folder / "classes.pt", field("veg", "1"), field("biome", "1"))), **cells},
         {"model": str(write_tiled(folder / "tiles.pt", field("tsl", "K"))), **cells, "static": "orog.nc"},
         {"model": str(write_tiled(folder / "finer.pt", field("tasmax", "K"), 2, blend="core")), **cells, "block": 512},

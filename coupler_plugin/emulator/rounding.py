@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far an emulator's answers in bfloat16 are from those in float32, measured with the emulator itself."""
+
+from __future__ import annotations
+
+import torch
+
+from coupler_plugin.emulator.blocks import sample_arguments
+from coupler_plugin.emulator.load import EmulatorFile
+
+_COLUMNS = 1024
+_TILES = 2
+
+
+def rounding(exact: EmulatorFile, rounded: EmulatorFile) -> float:
+    """Return the root of the mean squared difference of the worst output, as a share of its standard deviation.
+
+    Parameters
+    ----------
+    exact, rounded : EmulatorFile
+        The same file in float32 and in another precision. Inputs are drawn from the statistics of the training.
+    """
+    manifest = exact.manifest
+    sample = sample_arguments(manifest, _TILES if manifest.tile else _COLUMNS)
+    with torch.inference_mode():
+        answers = [file.forward(*sample) for file in (exact, rounded)]
+    one, other = (answer[0] if isinstance(answer, tuple) else answer for answer in answers)
+    across = [axis for axis in range(one.ndim) if axis != 1]
+    spread = one.std(across)
+    shares = ((other - one) ** 2).mean(across).sqrt()[spread > 0.0] / spread[spread > 0.0]
+    return float(shares.max()) if len(shares) else 0.0
