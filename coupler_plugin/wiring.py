@@ -101,7 +101,8 @@ class Wiring:
         mine = {self.fields[name].name for name in names if self.exchange.travels(name, emulator)}
         inputs = set().union(*allgather(self.comm, mine))  # a rank that lacks one says so when it connects
         outputs = {entry.name for entry in emulator.manifest.outputs}
-        plan = planner.plan(emulator.name, emulator.grid, inputs, outputs, emulator.manifest.tile)
+        tile, runs_here = emulator.manifest.tile, emulator.runs_here
+        plan = planner.plan(emulator.name, emulator.grid, inputs, outputs, tile, runs_here)
         emulator.lay_out(plan, self.cells)
         emulator.read_static(self.fields)
 

@@ -130,7 +130,7 @@ class ColumnEmulator:
         return self._blocks.sizes if self._blocks else ()
 
     @property
-    def _runs_here(self) -> bool:
+    def runs_here(self) -> bool:
         """Whether this rank calls the module, not only the leader of its team."""
         return self._team is None or self._team.is_leader
 
@@ -285,7 +285,7 @@ class ColumnEmulator:
             timers.events += (
                 (f"exchange {self.name}", began, imported),
                 (f"guard {self.name}", imported, admitted),
-                (f"{'infer' if self._runs_here else 'gather'} {self.name}", admitted, inferred),
+                (f"{'infer' if self.runs_here else 'gather'} {self.name}", admitted, inferred),
                 (f"guard {self.name}", inferred, guarded),
                 (f"exchange {self.name}", guarded, exported),
             )

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coupler_plugin.cells import Cells
-from coupler_plugin.parallel import rank_of, size_of, together
+from coupler_plugin.parallel import size_of, together
 from coupler_plugin.regrid import Grid
 from coupler_plugin.regrid.rendezvous import Directory, Mail
-from coupler_plugin.regrid.scatter import scatter_file
+from coupler_plugin.regrid.scatter import scatter_file, values_of
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -95,11 +95,5 @@ def _at_home(ids: Indices, last: int, comm: MPI.Comm | None) -> Indices:
 
 def cells_of(ids: Indices, grid: Grid | None, comm: MPI.Comm | None) -> Cells:
     """Return the cells of some ids, whose coordinates rank 0 knows; a collective call."""
-    parts = [ids] if comm is None else comm.gather(ids)
-    coordinates = None
-    if rank_of(comm) == 0:
-        assert grid is not None
-        assert parts is not None
-        coordinates = [(grid.lon[places], grid.lat[places]) for places in (grid.places_of(part) for part in parts)]
-    mine = coordinates[0] if comm is None and coordinates else comm.scatter(coordinates)  # type: ignore[union-attr]
-    return together(comm, lambda: Cells(ids, *mine))
+    lon, lat = values_of(comm, None if grid is None else (grid.ids, grid.lon, grid.lat), ids, "grid")
+    return together(comm, lambda: Cells(ids, lon, lat))

@@ -21,7 +21,7 @@ from coupler_plugin.emulator.placing import active_ids, cells_of, deal_distinct
 from coupler_plugin.emulator.tiling import Tiling
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.fields import Fields
-from coupler_plugin.parallel import allgather, broadcast, rank_of, size_of, together
+from coupler_plugin.parallel import allgather, broadcast, rank_of, together
 from coupler_plugin.regrid import METHOD_OF, Balance, Grid, Route, gather_grid, make_grid, refined, weights_file
 from coupler_plugin.regrid.section import GridSection, RegridSection
 
@@ -110,7 +110,13 @@ class Planner:
         return "largest_share" if entry.nature == "class" else METHOD_OF[entry.nature]
 
     def plan(
-        self, name: str, grid: GridSection, inputs: Collection[str], outputs: Collection[str], tile: Tile | None
+        self,
+        name: str,
+        grid: GridSection,
+        inputs: Collection[str],
+        outputs: Collection[str],
+        tile: Tile | None,
+        runs_here: bool = True,
     ) -> GridPlan:
         """Return the plan of an emulator; a collective call.
 
@@ -122,6 +128,8 @@ class Planner:
         inputs, outputs : collections of str
             Fields that travel to the emulator's grid and back.
         tile : Tile or None
+        runs_here : bool
+            Whether this rank calls the emulator, and so may get tiles.
 
         Raises
         ------
@@ -129,7 +137,7 @@ class Planner:
             What grids and weights raise, on every rank.
         """
         try:
-            return self._plan(grid, inputs, outputs, tile)
+            return self._plan(grid, inputs, outputs, tile, runs_here)
         except CouplerError as error:
             hint = ""
             if "corners" in str(error) and self._section.host_grid is None and self._cells.corner_lon is None:
@@ -140,7 +148,12 @@ class Planner:
             raise CouplerError(error.status, f"the grid of the emulator '{name}': {error}{hint}") from error
 
     def _plan(
-        self, description: GridSection, inputs: Collection[str], outputs: Collection[str], tile: Tile | None
+        self,
+        description: GridSection,
+        inputs: Collection[str],
+        outputs: Collection[str],
+        tile: Tile | None,
+        runs_here: bool,
     ) -> GridPlan:
         comm, cells = self._comm, self._cells
         host = self._host_grid()
@@ -167,7 +180,7 @@ class Planner:
         together(comm, partial(_check_any, sum(allgather(comm, ids.size))))
         tiles = np.empty(0, np.int64)
         if tiling is not None:
-            ids, tiles = _spread(tiling, ids, comm)
+            ids, tiles = _spread(tiling, ids, runs_here, comm)
         plan_route = partial(
             Route.from_file,
             comm=comm,
@@ -239,14 +252,16 @@ def _tiling(shape: tuple[int, ...], periodic: bool, over_poles: bool, tile: Tile
     return Tiling((shape[0], shape[1]), tile.size, tile.halo, periodic, tile.blend, over_poles)
 
 
-def _spread(tiling: Tiling, active: Indices, comm: MPI.Comm | None) -> tuple[Indices, Indices]:
+def _spread(tiling: Tiling, active: Indices, runs_here: bool, comm: MPI.Comm | None) -> tuple[Indices, Indices]:
     """Return the cells that this rank looks after and the tiles that it runs; tiles without an active cell are not run.
 
-    All tiles cost the same, so that ranks get equal numbers of them. The list of tiles is the one thing that every
-    rank holds whole: one number for thousands of cells.
+    A tile costs what its pixels cost, wanted or not: the ranks that call the emulator get equal numbers of them, and
+    the others none. The list of tiles is the one thing that every rank holds whole: a number for thousands of cells.
     """
     tiles = np.unique(np.concatenate(allgather(comm, tiling.tiles_of(active))))
-    mine = np.array_split(tiles, size_of(comm))[rank_of(comm)]
+    callers = np.flatnonzero(allgather(comm, runs_here))
+    parts = dict(zip(callers.tolist(), np.array_split(tiles, callers.size), strict=True))
+    mine = parts.get(rank_of(comm), tiles[:0])
     ids = deal_distinct(tiling.cells(mine).reshape(-1), tiling.grid[0] * tiling.grid[1], comm)
     return ids, mine
 

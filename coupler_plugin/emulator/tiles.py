@@ -97,7 +97,7 @@ class Tiles:
         self._blended = np.zeros((n * plan.scale**2, manifest.n_outputs))
         self._static_tiles: torch.Tensor | None = None
         with generators_kept() if draws else nullcontext():
-            keeps_bits = together(comm, partial(try_tiles, emulator, self._batch))
+            keeps_bits = together(comm, partial(try_tiles, emulator, self._batch) if self._n_tiles else _nothing_to_try)
         self.keeps_bits = draws is not None or (keeps_bits and block != "exact")
 
     def run(self) -> None:
@@ -165,6 +165,10 @@ class Tiles:
                 rows = target.reshape(self._n_tiles, -1, target.shape[1])[batch]
                 by_pixel = part.numpy()[: len(rows)].transpose(0, 2, 3, 1)
                 np.copyto(rows, by_pixel.reshape(rows.shape))
+
+
+def _nothing_to_try() -> bool:
+    return True
 
 
 def try_tiles(emulator: EmulatorFile, batch: int) -> bool:

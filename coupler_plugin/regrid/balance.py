@@ -18,7 +18,7 @@ from coupler_plugin.parallel import rank_of, together
 from coupler_plugin.regrid.geometry import Indices, Values
 from coupler_plugin.regrid.rendezvous import Directory, Mail
 from coupler_plugin.regrid.route import Route
-from coupler_plugin.regrid.scatter import scatter_file
+from coupler_plugin.regrid.scatter import scatter_file, values_of
 from coupler_plugin.regrid.weight_files import WeightFile
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ class Balance:
     def __init__(self, path: Path, route: Route, src_ids: Indices, dst_ids: Indices, comm: MPI.Comm | None) -> None:
         self._route = route
         read = together(comm, partial(_areas, path) if rank_of(comm) == 0 else lambda: None)
-        src_area, dst_area = _hand_out(comm, read, 0, src_ids), _hand_out(comm, read, 1, dst_ids)
+        src_area, dst_area = (
+            values_of(comm, read and read[side], ids, "weight file")[0] for side, ids in enumerate((src_ids, dst_ids))
+        )
         links = scatter_file(comm, path)
         owners, places = Directory(comm, dst_ids, "destination").find(links.rows)
         links, owners, places = links.where(owners >= 0), owners[owners >= 0], places[owners >= 0]
@@ -72,31 +74,16 @@ class Balance:
         return self._route.imbalance(values, self._src_area, result, self._dst_area)
 
 
-def _areas(path: Path) -> tuple[tuple[Indices | None, Values], tuple[Indices | None, Values]]:
-    """Return the ids, None where they count the cells, and areas of both sides: of destinations, what is covered."""
+def _areas(path: Path) -> tuple[tuple[Indices, Values], tuple[Indices, Values]]:
+    """Return the ids and areas of the cells of both sides: of destinations, what is covered."""
     with WeightFile(path) as file:
         src, dst, covered = file.array("area_a"), file.array("area_b"), file.array("frac_b")
         if src is None or dst is None or covered is None:
             raise CouplerError(Status.IO, f"weight file '{path}' has no areas, with which integrals could be compared.")
         is_normed = file.attributes.get("method") == "conservative_normed"
-        return (file.ids("a"), src), (file.ids("b"), dst * covered if is_normed else dst)
+        return (_ids(file, "a", src.size), src), (_ids(file, "b", dst.size), dst * covered if is_normed else dst)
 
 
-def _hand_out(
-    comm: MPI.Comm | None, read: tuple[tuple[Indices | None, Values], ...] | None, side: int, ids: Indices
-) -> Values:
-    """Return rank 0's values for the ids of this rank; a collective call."""
-    parts = [ids] if comm is None else comm.gather(ids)
-    found: list[Values] | None = None
-    if read is not None and parts is not None:
-        known, values = read[side]
-        if known is None:
-            found = [values[part - 1] for part in parts]
-        else:
-            order = np.argsort(known, kind="stable")
-            found = [values[order[np.searchsorted(known, part, sorter=order)]] for part in parts]
-    if comm is None:
-        assert found is not None
-        return found[0]
-    mine: Values = comm.scatter(found)
-    return mine
+def _ids(file: WeightFile, side: str, n: int) -> Indices:
+    ids = file.ids(side)
+    return np.arange(1, n + 1) if ids is None else ids

@@ -31,7 +31,12 @@ def prepare(folder: Path) -> None:
         {"model": str(write_store(folder / "memory.pt")), **cells, "every": "2h", "share": "gather"},
         {"model": str(write_echo(folder / "classes.pt", field("veg", "1"), field("biome", "1"))), **cells},
         {"model": str(write_tiled(folder / "tiles.pt", field("tsl", "K"))), **cells, "static": "orog.nc"},
-        {"model": str(write_tiled(folder / "finer.pt", field("tasmax", "K"), 2, blend="core")), **cells, "block": 512},
+        {
+            "model": str(write_tiled(folder / "finer.pt", field("tasmax", "K"), 2, blend="core")),
+            **cells,
+            "block": 512,
+            "share": "gather",
+        },
     ]
     write_height(folder / "orog.nc")
     emulators[1] |= {

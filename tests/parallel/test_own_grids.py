@@ -76,3 +76,12 @@ def test_report_tells_of_the_grids(result: Results, ranks: int) -> None:
     assert grid["imbalance"]["pr"] < 1e-12
     assert [entry["keeps_bits"] for entry in emulators] == [True] * len(emulators)
     assert emulators[2]["grid"]["imbalance"]["snw"] < 1e-12
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+def test_tiles_are_dealt_to_the_ranks_that_call_the_emulator(result: Results, ranks: int) -> None:
+    emulators = json.loads((result(ranks).folder / "grids_whole.json").read_text())["emulators"]
+    direct, gathered = ([len(blocks) for blocks in emulators[place]["blocks"]] for place in (-2, -1))
+    assert max(direct) - min(direct) <= 1
+    assert gathered == [sum(gathered)] + [0] * (ranks - 1)
+    assert sum(gathered) > 1
