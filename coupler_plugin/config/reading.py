@@ -26,11 +26,11 @@ Sections = TypeVar("Sections", bound=Written)
 _MARK: Final = "${instance}"
 
 
-def load_config(path: str | Path, comm: MPI.Comm | None = None) -> Config:
+def load_config(path: str | Path, comm: MPI.Comm | None = None, instance: str | None = None) -> Config:
     """Read a coupling file from disk on rank 0 and hand it to all ranks; a collective call.
 
-    ``${instance}`` in its text stands for the environment variable `COUPLER_INSTANCE` of rank 0: one file serves a host
-    that is started several times in one job.
+    ``${instance}`` in its text stands for `instance`, or else for the environment variable `COUPLER_INSTANCE` of rank
+    0: one file serves a host that is started several times in one job.
 
     Returns
     -------
@@ -44,15 +44,15 @@ def load_config(path: str | Path, comm: MPI.Comm | None = None) -> Config:
     """
     path = Path(path)
     text = read_text(path, comm, "coupling file")
-    text = broadcast(comm, together(comm, lambda: _for_instance(text, path) if rank_of(comm) == 0 else ""))
+    text = broadcast(comm, together(comm, lambda: _for_instance(text, path, instance) if rank_of(comm) == 0 else ""))
     return together(comm, lambda: parse_config(text, path))
 
 
-def _for_instance(text: str, path: Path) -> str:
+def _for_instance(text: str, path: Path, instance: str | None) -> str:
     """Put the number of this host, of four digits as in the file names of climate models, in the place of its mark."""
     if _MARK not in text:
         return text
-    name = os.environ.get("COUPLER_INSTANCE", "").strip()
+    name = instance or os.environ.get("COUPLER_INSTANCE", "").strip()
     if not re.fullmatch(r"\w+", name):
         line = text[: text.index(_MARK)].count("\n") + 1
         reason = f"is '{name}'" if name else "is not set"

@@ -28,10 +28,11 @@ from coupler_plugin.emulator.gridded import GridEmulator
 from coupler_plugin.ensemble.earlier import COMPLETE, Kept, look_back
 from coupler_plugin.ensemble.figures import check_drawable, draw
 from coupler_plugin.ensemble.group import Group, Plan, check_fields, grain_of
+from coupler_plugin.ensemble.hosts import run_hosts
 from coupler_plugin.ensemble.members import Member, check_unique, list_members
 from coupler_plugin.ensemble.observations import Observations
 from coupler_plugin.ensemble.output import Output, Score
-from coupler_plugin.ensemble.section import EnsembleFile, FiguresSection, load_ensemble
+from coupler_plugin.ensemble.section import EnsembleFile, FiguresSection, HostsSection, load_ensemble
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.history import Column
 from coupler_plugin.parallel import allgather, any_of, broadcast, rank_of, together
@@ -85,6 +86,8 @@ def run_ensemble(path: Path, comm: MPI.Comm | None = None, overwrite: bool = Fal
     ensemble = load_ensemble(path, comm)
     if ensemble.figures:
         check_drawable()
+    if ensemble.hosts:
+        return _of_hosts(ensemble, ensemble.hosts, path, comm, overwrite)
     config = _config(ensemble, load_config(ensemble.coupling, comm))
     probe = prepare_config(config, ensemble.coupling, comm, overwrite=True)
     check_fields(ensemble, probe)
@@ -101,6 +104,19 @@ def run_ensemble(path: Path, comm: MPI.Comm | None = None, overwrite: bool = Fal
     if status is not None:
         return Result(members, status, was_complete=True, kept=len(members))
     return _Ensemble(ensemble, config, ready, members, attributes, prior, comm).run()
+
+
+def _of_hosts(
+    ensemble: EnsembleFile, hosts: HostsSection, path: Path, comm: MPI.Comm | None, overwrite: bool
+) -> Result:
+    if comm is not None:
+        with ensemble.blaming("hosts"):
+            raise CouplerError(Status.CONFIG, "the hosts have 'ranks' of their own; run without -n and without mpirun.")
+    scores = run_hosts(ensemble, hosts, path.resolve().parent, overwrite)
+    if ensemble.figures:
+        draw(ensemble.statistics.file, ensemble.figures.dir, ensemble.figures.units)
+    members = [Member(number, number, (), ()) for number in range(1, hosts.instances + 1)]
+    return Result(members, dict.fromkeys(range(1, hosts.instances + 1), COMPLETE), scores=scores)
 
 
 class _Ensemble:

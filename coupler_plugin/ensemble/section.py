@@ -116,6 +116,15 @@ class StatisticsSection(Section):
         return value
 
 
+class HostsSection(Section):
+    """A program that is started several times in one MPI job, each time as a host of its own."""
+
+    program: Path = Field(description="the host, relative to the ensemble file")
+    arguments: list[str] = Field([], description="of each; `${instance}` is its number, of four digits")
+    instances: int = Field(ge=1, description="number of hosts")
+    ranks: int = Field(1, ge=1, description="of each host")
+
+
 class FiguresSection(Section):
     """Pictures that are drawn at the end, one a field: maps of mean and spread, a series with quantiles, ranks."""
 
@@ -126,7 +135,10 @@ class FiguresSection(Section):
 class EnsembleFile(Written):
     """An ensemble file."""
 
-    coupling: Path = Field(description="coupling file with a section 'driver:', relative to the ensemble file")
+    coupling: Path = Field(
+        description="coupling file with a section 'driver:', or that of the hosts, relative to the ensemble file"
+    )
+    hosts: HostsSection | None = Field(None, description="members that are programs; default: offline runs")
     seed: int = Field(0, ge=0, lt=2**63, description="of all random numbers")
     members: int | list[int] = Field(1, description="number of members with noise of their own, or a list of numbers")
     perturb: list[PerturbSection] = Field([], description="noise on inputs")
@@ -163,6 +175,13 @@ class EnsembleFile(Written):
         if value is not None and value.suffix != ".nc":
             raise ValueError("members are kept in a NetCDF file; give a name that ends with '.nc'")
         return value
+
+    @model_validator(mode="after")
+    def _hosts_differ_by_themselves(self) -> EnsembleFile:
+        given = self.model_fields_set & {"members", "perturb", "models", "dropout", "parameters", "keep"}
+        if self.hosts and given:
+            raise ValueError(f"hosts are members as they are; leave '{min(given)}' out, or 'hosts'")
+        return self
 
     @property
     def numbers(self) -> list[int]:

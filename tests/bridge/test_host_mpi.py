@@ -7,10 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import netCDF4
+import numpy as np
 import pytest
+import yaml
+from refusal import refused
 from small_hosts import Hosts
 
 from coupler_plugin import Status
+from coupler_plugin.ensemble import run_ensemble
 
 LEVELS = ["single", "funneled", "serialized", "multiple"]
 
@@ -35,6 +39,33 @@ def test_two_hosts_of_one_job_share_a_coupling_file(
         with netCDF4.Dataset(tmp_path / f"history_000{instance}.nc") as file:
             assert file["lai"][:].tolist() == [[200.0 * instance + 1, 200.0 * instance + 3]]
             assert f"history_000{instance}.nc" in file.coupling_file
+
+
+def test_ensemble_of_hosts_is_one_job_with_statistics_over_their_histories(
+    tmp_path: Path, mpi_hosts: Hosts, write_coupling: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ALLOW_RUN_AS_ROOT", "ALLOW_RUN_AS_ROOT_CONFIRM", "MCA_rmaps_base_oversubscribe"):
+        monkeypatch.setenv(f"OMPI_{name}", "1")
+    history = {"file": "history_${instance}.nc", "fields": ["lai"], "every": "1h"}
+    write_coupling(folder=tmp_path, history=history)
+    ensemble = {
+        "coupling": "coupling.yml",
+        "hosts": {
+            "program": str(mpi_hosts.compile("instances.f90", mpi=True)),
+            "arguments": ["coupling.yml"], "instances": 2, "ranks": 2,
+        },
+        "statistics": {"file": "statistics.nc", "fields": ["lai"], "every": "1h", "quantiles": [0.5]},
+    }  # fmt: skip
+    (tmp_path / "ens.yml").write_text(yaml.safe_dump(ensemble))
+    result = run_ensemble(tmp_path / "ens.yml")
+    assert result.status == {1: "complete", 2: "complete"}
+    members = np.array([[201.0, 203.0], [401.0, 403.0]])  # lai = 2 tas + 1, tas = 100 instance + rank
+    with netCDF4.Dataset(tmp_path / "statistics.nc") as file:
+        assert file["lai_mean"][0].tolist() == members.mean(axis=0).tolist()
+        np.testing.assert_allclose(file["lai_std"][0], members.std(axis=0, ddof=1), rtol=1e-12)
+        assert file["lai_quantile"][0, 0].tolist() == members.mean(axis=0).tolist()
+    with refused(Status.IO, "statistics.nc", "--overwrite"):
+        run_ensemble(tmp_path / "ens.yml")
 
 
 @pytest.mark.parametrize("case", ["all_ranks", "one_rank"])

@@ -1,5 +1,5 @@
 ! SPDX-License-Identifier: Apache-2.0
-!> Two hosts in one job: the ranks split, each half is a host of its own that knows its number.
+!> Two hosts in one job: the ranks split by the number that the launch line gave them, or else into halves.
 program instances
    use, intrinsic :: iso_c_binding, only: c_char, c_int, c_null_char
    use, intrinsic :: iso_fortran_env, only: real64
@@ -18,12 +18,17 @@ program instances
    type(MPI_Comm) :: comm
    real(real64), target :: tas(1), lai(1)
    character(len=4) :: number
-   integer :: rank, ranks, instance, own
+   integer :: rank, ranks, instance, own, status
 
    call MPI_Init()
    call MPI_Comm_rank(MPI_COMM_WORLD, rank)
    call MPI_Comm_size(MPI_COMM_WORLD, ranks)
-   instance = rank/(ranks/2) + 1
+   call get_environment_variable('COUPLER_INSTANCE', number, status=status)
+   if (status == 0) then
+      read (number, *) instance
+   else
+      instance = rank/(ranks/2) + 1
+   end if
    call MPI_Comm_split(MPI_COMM_WORLD, instance, rank, comm)
    call MPI_Comm_rank(comm, own)
    write (number, '(i0)') instance
