@@ -63,7 +63,7 @@ bench: setup ## measure what a step costs: docs/performance.md
 readme: setup ## write the parts of README.md that come from other files
 	$(python) scripts/write_readme.py
 
-zoo: setup ## train the emulators again and score them (an hour; needs the training data)
+zoo: setup ## train the emulators again and score them (two hours; needs the training data)
 	$(python) examples/05_land_state/run.py record
 	$(python) -m torchscript_models evaluate all
 	$(python) -m torchscript_models train all

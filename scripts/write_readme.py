@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the parts of README.md and docs/coupling_file.md that come from examples, schema, status codes and scores.
+"""Write the parts of README.md and of pages in docs that come from examples, schema, status codes and scores.
 
 `make readme` runs it after a change of what it reads; a test fails while a page and its sources disagree.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 import typing
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,12 @@ from coupler_plugin.emulator.load import load
 from coupler_plugin.errors import Status
 
 ROOT = Path(__file__).resolve().parents[1]
+#: pages with generated parts
+PAGES = [
+    "README.md",
+    "docs/coupling_file.md",
+    *(f"docs/emulators/{name}.md" for name in ("biomass_plots", "carbon_flux", "land_state", "leaf_area_index")),
+]
 #: scores that the table shows, where there are such: key, label, format
 METRICS = [
     ("rmse", "RMSE", ".2f"),
@@ -29,6 +36,19 @@ METRICS = [
     ("accuracy", "accuracy", ".3f"),
     ("mean_iou", "mean IoU", ".3f"),
     ("changed_accuracy", "accuracy of changed pixels", ".3f"),
+]
+SPREAD = "spread"  #: standard deviation of the root mean square error over the runs
+#: what an emulator's own page shows, where there are such: key, label
+PAGE_METRICS = [
+    ("rmse", "RMSE"),
+    (SPREAD, "± over seeds"),
+    ("r2", "R2"),
+    ("mae", "MAE"),
+    ("bias", "bias"),
+    ("median rmse", "median site RMSE"),
+    ("median r2", "median site R2"),
+    ("r2_anomalies", "R2 of anomalies"),
+    *((f"rmse_{tonnes}", f"RMSE {tonnes}") for tonnes in ("0-100", "100-200", "200-300")),
 ]
 MEANING = re.compile(r"^    (\w+) = (\d+)(?:  #: (.*))?$", re.MULTILINE)
 
@@ -40,7 +60,9 @@ def write(text: str) -> str:
         if kind == "keys":
             content = keys(name)
         elif kind == "scores":
-            content = scores()
+            content = scores_of(name) if name else scores()
+        elif kind == "margins":
+            content = margins(name)
         elif kind == "status codes":
             content = status_codes()
         else:
@@ -134,11 +156,71 @@ def scores() -> str:
     return "\n".join(rows) + "\n"
 
 
+def scores_of(name: str) -> str:
+    """Return the table of all scores of an emulator, for its own page."""
+    written = evaluation(name)
+    found = [entry for view in written["scores"].values() for entry in view.values() if isinstance(entry, dict)]
+    shown = [(key, label) for key, label in PAGE_METRICS if key in flat(found[0]) or (key == SPREAD and runs(written))]
+    rows = [f"| scored on | output | model | {' | '.join(label for _, label in shown)} |"]
+    rows.append("|---" * (3 + len(shown)) + "|")
+    for protocol, view in written["scores"].items():
+        for output, own in view.items():
+            if isinstance(own, dict):
+                for model in ("", *own["baselines"]):
+                    score = flat(entry_of(own, model))
+                    if runs(written):
+                        each = [entry_of(run[protocol][output], model)["rmse"] for run in runs(written)]
+                        score[SPREAD] = statistics.stdev(each)
+                    label = model.replace("_", " ") or "**this emulator**"
+                    cells = (protocol.replace("_", " "), output, label, *(f"{score[key]:.2f}" for key, _ in shown))
+                    rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def margins(name: str) -> str:
+    """Return by how much an emulator is better than gradient-boosted trees, in every run and of the means."""
+    written = evaluation(name)
+    by_seed = written["by_seed"]
+    rows = [f"| scored on | output | {' | '.join(f'seed {seed}' for seed in by_seed)} | of the means |"]
+    rows.append("|---" * (3 + len(by_seed)) + "|")
+    for protocol, view in written["scores"].items():
+        for output in (key for key, entry in view.items() if isinstance(entry, dict)):
+            cells = []
+            for scores in (*by_seed.values(), written["scores"]):
+                own = scores[protocol][output]
+                trees = own["baselines"]["gradient_boosted_trees"]["rmse"]
+                cells.append(f"{own['rmse']:.2f}, {trees:.2f}: {100 * (1 - own['rmse'] / trees):.1f} %")
+            rows.append(f"| {protocol.replace('_', ' ')} | {output} | {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def evaluation(name: str) -> dict[str, Any]:
+    """Return what `evaluate` wrote of an emulator."""
+    found: dict[str, Any] = json.loads((ROOT / "torchscript_models" / "zoo" / f"{name}.json").read_text())
+    return found
+
+
+def runs(written: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the scores of each run, where there are several."""
+    return list(written.get("by_seed", {}).values())
+
+
+def entry_of(own: dict[str, Any], model: str) -> dict[str, Any]:
+    """Return the scores of a baseline, or without a name those of the emulator."""
+    found: dict[str, Any] = own["baselines"][model] if model else own
+    return found
+
+
+def flat(score: dict[str, Any]) -> dict[str, float]:
+    """Return scores with the medians of sites beside the others."""
+    return score | {f"median {key}": value for key, value in score.get("site_median", {}).items()}
+
+
 def figures(score: dict[str, float], known: list[tuple[str, str, str]]) -> str:
     """Return the scores of a model, as the table shows them."""
     return ", ".join(f"{score[key]:{form}}" for key, _, form in known)
 
 
 if __name__ == "__main__":
-    for page in (ROOT / "README.md", ROOT / "docs" / "coupling_file.md"):
+    for page in (ROOT / name for name in PAGES):
         page.write_text(write(page.read_text()))

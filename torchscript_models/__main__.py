@@ -138,8 +138,8 @@ def train(name: str, **options: Any) -> None:
 
 @main.command()
 @_common
-@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Runs to average, from --seed.")
-def evaluate(name: str, seeds: int, **options: Any) -> None:
+@click.option("--seeds", type=click.IntRange(min=1), help="Runs to average, from --seed on, instead of the recipe's.")
+def evaluate(name: str, seeds: int | None, **options: Any) -> None:
     """Score the recipe of NAME on what its training leaves out; write zoo/NAME.json, and the scores into NAME.pt.
 
     With --resume, runs that were finished before a stop are not made again.
@@ -148,6 +148,7 @@ def evaluate(name: str, seeds: int, **options: Any) -> None:
         return _one_by_one()
     chosen = Options(**options)
     recipe, settings = _chosen(name, chosen)
+    seeds = seeds or recipe.seeds
     with processes.processes():
         runs = [_run_of(name, recipe, replace(settings, seed=settings.seed + i), chosen) for i in range(seeds)]
         scores = mean(runs)

@@ -35,6 +35,7 @@ class Recipe(ABC):
     name: ClassVar[str]
     settings: ClassVar[Settings]
     targets: ClassVar[tuple[str, ...]]
+    seeds: ClassVar[int] = 1  #: runs that its scores are the mean of
     is_shipped: ClassVar[bool] = True  #: whether `all` makes it; else it is there for comparison
     needs_data: ClassVar[bool] = True  #: whether there are observations to read
 

@@ -19,7 +19,12 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [p.relative_to(ROOT) for form in ("*.md", "docs/**/*.md", "examples/*/*.md") for p in ROOT.glob(form)]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/coupling_file.md"])
+GENERATED = ["README.md", "docs/coupling_file.md"] + [
+    f"docs/emulators/{name}.md" for name in ("biomass_plots", "carbon_flux", "land_state", "leaf_area_index")
+]
+
+
+@pytest.mark.parametrize("page", GENERATED)
 def test_generated_parts_are_up_to_date(page: str) -> None:
     spec = importlib.util.spec_from_file_location("write_readme", ROOT / "scripts" / "write_readme.py")
     assert spec is not None
@@ -27,6 +32,8 @@ def test_generated_parts_are_up_to_date(page: str) -> None:
     writer = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(writer)
     text = (ROOT / page).read_text()
+    assert page in writer.PAGES
+    assert re.search(r"^<!-- .* -->$", text, re.MULTILINE)
     assert writer.write(text) == text, "run 'make readme'"
 
 

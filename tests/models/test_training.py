@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -15,11 +17,14 @@ pytest.importorskip("sklearn", reason="training needs the libraries of the extra
 testing = pytest.importorskip("click.testing", reason="training needs the libraries of the extra 'train'")
 
 from coupler_plugin.emulator.load import load  # noqa: E402
+from coupler_plugin.emulator.manifest import Manifest  # noqa: E402
+from torchscript_models import __main__ as cli  # noqa: E402
 from torchscript_models.__main__ import RECIPES, main, recipe_of  # noqa: E402
 from torchscript_models.biomass_plots.samples import NORMALS, SUSPECT, read_plots  # noqa: E402
 from torchscript_models.data import ENVIRONMENT, DataError, read_monthly_sites, read_towers  # noqa: E402
 from torchscript_models.export import describe_anew, export  # noqa: E402
-from torchscript_models.fitting import fit_member  # noqa: E402
+from torchscript_models.fitting import Settings, fit_member  # noqa: E402
+from torchscript_models.recipe import Recipe  # noqa: E402
 from torchscript_models.site_recipe import SiteRecipe  # noqa: E402
 from torchscript_models.splits import folds  # noqa: E402
 from torchscript_models.watch import Watch  # noqa: E402
@@ -93,6 +98,43 @@ def test_new_scores_change_the_manifest_and_nothing_else(recipe: SiteRecipe, tmp
     assert load(tmp_path / "before" / "x.pt").manifest.scores == {}, "scores of another training are not its own"
     describe_anew(tmp_path / "before" / "x.pt", settings, scores)
     assert (tmp_path / "before" / "x.pt").read_bytes() == (tmp_path / "with" / "x.pt").read_bytes()
+
+
+class Dice(Recipe):
+    """Scores that are the seed; made as often as `thrown` says."""
+
+    name, targets, settings, seeds = "biomass_plots", ("agb",), Settings(1, 1, 0.1, 0.0, 1), 3
+    thrown: ClassVar[list[int]] = []
+
+    def __init__(self, data: Path) -> None: ...
+
+    def train(self, settings: Settings, watch: Watch) -> torch.nn.Module:
+        raise AssertionError("nothing is trained here")
+
+    def evaluate(self, settings: Settings, watch: Watch) -> dict[str, Any]:
+        self.thrown.append(settings.seed)
+        return {"held_out": {"sites": 2, "agb": {"rmse": float(settings.seed), "baselines": {}}}}
+
+    def manifest(self, settings: Settings, scores: dict[str, Any]) -> Manifest:
+        raise AssertionError("nothing is trained here")
+
+
+def test_scores_are_the_mean_over_the_seeds_and_finished_runs_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "recipe_of", lambda name: Dice)
+    monkeypatch.setattr(Dice, "thrown", [])
+    options = ["--data", str(tmp_path), "--zoo", str(tmp_path / "zoo"), "--runs", str(tmp_path / "runs")]
+    for more in (["--seeds", "2"], ["--resume"]):
+        result = testing.CliRunner().invoke(main, ["evaluate", "biomass_plots", *options, *more])
+        assert result.exit_code == 0, result.output
+    assert Dice.thrown == [1, 2, 3], "the second command makes the run that is missing"
+    written = json.loads((tmp_path / "zoo" / "biomass_plots.json").read_text(encoding="utf-8"))
+    assert written["seeds"] == 3
+    assert written["scores"]["held_out"]["agb"]["rmse"] == 2.0
+    assert [run["held_out"]["agb"]["rmse"] for run in written["by_seed"].values()] == [1.0, 2.0, 3.0]
+    testing.CliRunner().invoke(main, ["evaluate", "biomass_plots", *options, "--seeds", "1"])
+    assert Dice.thrown == [1, 2, 3, 1], "without --resume everything is made anew"
 
 
 def test_missing_data_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,7 @@ class CarbonFluxRecipe(SiteRecipe):
     settings = Settings(epochs=10, members=3, learning_rate=4e-3, weight_decay=0.01, patience=4)
     targets = ("gpp", "reco", "nee")
     views = (DAILY, MONTHLY)
+    seeds = 5
 
     def __init__(self, folder: Path) -> None:
         self._towers = data.read_towers(folder)

@@ -47,7 +47,10 @@ class Sites:
         self.climate = pd.Series({name: main_climate(year[:, 0], year[:, 3]) for name, year in means.items()})
 
     def year(self, site: str, rng: np.random.Generator) -> Array:
-        """Return the months of any year of a site, beginning at any time of it, shape (12, 5)."""
+        """Return the months of any year of a site, beginning at any time of it, shape (12, 5).
+
+        Months after the end of a record of less than a year hold the mean of the others.
+        """
         if site in self._months:
             first = rng.integers(len(self._months[site]) - MONTHS + 1)
             return self._months[site][first : first + MONTHS]
@@ -55,7 +58,9 @@ class Sites:
         length = MONTHS * DAYS
         first = rng.integers(max(len(sums) - length, 1))
         marks = np.minimum(first + DAYS * np.arange(MONTHS + 1), len(sums) - 1)
-        return (np.diff(sums[marks], axis=0) / np.maximum(np.diff(marks), 1)[:, None]).astype(np.float32)
+        days = np.diff(marks)[:, None]
+        months = np.diff(sums[marks], axis=0) / np.maximum(days, 1)
+        return np.where(days > 0, months, sums[-1] / (len(sums) - 1)).astype(np.float32)
 
     def years(self, sites: Sequence[str], rng: np.random.Generator) -> Array:
         """Return one year of each of `sites`, shape (n, 12, 5)."""
