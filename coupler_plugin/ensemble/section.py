@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from coupler_plugin.clock import parse_interval
 from coupler_plugin.config.reading import parse_sections, read_text, resolve_paths
@@ -138,7 +138,6 @@ class EnsembleFile(Written):
     coupling: Path = Field(
         description="coupling file with a section 'driver:', or that of the hosts, relative to the ensemble file"
     )
-    hosts: HostsSection | None = Field(None, description="members that are programs; default: offline runs")
     seed: int = Field(0, ge=0, lt=2**63, description="of all random numbers")
     members: int | list[int] = Field(1, description="number of members with noise of their own, or a list of numbers")
     perturb: list[PerturbSection] = Field([], description="noise on inputs")
@@ -148,6 +147,7 @@ class EnsembleFile(Written):
     statistics: StatisticsSection
     figures: FiguresSection | None = None
     keep: Path | None = Field(None, description="NetCDF file with the fields of every member")
+    hosts: HostsSection | None = Field(None, description="members that are programs; default: offline runs")
 
     @field_validator("members")
     @classmethod
@@ -176,12 +176,14 @@ class EnsembleFile(Written):
             raise ValueError("members are kept in a NetCDF file; give a name that ends with '.nc'")
         return value
 
-    @model_validator(mode="after")
-    def _hosts_differ_by_themselves(self) -> EnsembleFile:
-        given = self.model_fields_set & {"members", "perturb", "models", "dropout", "parameters", "keep"}
-        if self.hosts and given:
-            raise ValueError(f"hosts are members as they are; leave '{min(given)}' out, or 'hosts'")
-        return self
+    @field_validator("hosts")
+    @classmethod
+    def _hosts_differ_by_themselves(cls, value: HostsSection | None, info: ValidationInfo) -> HostsSection | None:
+        own = ("members", "perturb", "models", "dropout", "parameters", "keep")
+        given = [name for name in own if info.data.get(name) not in (None, 1, [], {})]
+        if value and given:
+            raise ValueError(f"hosts are members as they are; leave '{given[0]}' out, or 'hosts'")
+        return value
 
     @property
     def numbers(self) -> list[int]:
