@@ -6,7 +6,10 @@ In-line hosts (through the bridge) and Python programs use this one class, so th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,6 +24,7 @@ from coupler_plugin.clock import Clock, parse_interval
 from coupler_plugin.config import Config, load_config
 from coupler_plugin.config.constants import parse_constant
 from coupler_plugin.config.faults import faults
+from coupler_plugin.emulator.beside import LaggedEmulator, Worker
 from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.emulator.from_config import load_emulators
 from coupler_plugin.energy import Meter
@@ -96,7 +100,13 @@ class Coupler:
         self._schedule: list[Scheduled] = []
         self._updates: list[Callable[[], None]] = []
         self._inference = torch.inference_mode()
-        self._is_prepared = self._is_finalized = False
+        self._worker = Worker()
+        self._lagged = [emulator for emulator in self.emulators if isinstance(emulator, LaggedEmulator)]
+        #: the emulator that runs beside the host since `step_begin`, and its call
+        self._ahead: tuple[ColumnEmulator, Future[None]] | None = None
+        self._is_prepared = self._is_finalized = self._is_begun = False
+        #: whether a step may begin without any further question
+        self._is_ready = False
 
     @property
     def restarted_from(self) -> str | None:
@@ -153,14 +163,15 @@ class Coupler:
         self._expect("bind", self.cells is not None, "call set_cells before it")
         self._exchange.bind(name, array, units)
         if self._is_prepared:
+            self._expect("bind", not self._is_begun, "call step_end before it")
+            for emulator in self._lagged:
+                emulator.wait()  # the thread works with what is connected now
             self._connect()
 
     def step(self) -> None:
         """Take one step of the host, whose arrays hold the values of the step that ends now; a collective call."""
-        if not self._is_prepared:
-            self._prepare()
-        elif self._is_finalized:
-            self._expect("step", True, "")
+        if not self._is_ready:
+            self._get_ready("step")
         began = perf_counter()
         clock = self.clock
         clock.advance()
@@ -168,6 +179,8 @@ class Coupler:
             self._accumulate()
         seconds = self.timers.seconds
         seconds["accumulate"] += perf_counter() - began
+        if self._lagged:
+            self._arrive()
         if clock.now >= self._next_alarm:
             if torch.is_inference_mode_enabled():
                 self._ring()
@@ -176,12 +189,45 @@ class Coupler:
                     self._ring()
         seconds["step"] += perf_counter() - began
 
+    def step_begin(self) -> None:
+        """Do what a step begins with, and let the first emulator that is due run beside the host; a collective call.
+
+        Inputs are taken now. Until `step_end` the host does what needs no output, and changes no array that is bound.
+        """
+        if not self._is_ready:
+            self._get_ready("step_begin")
+        began = perf_counter()
+        self.clock.advance()
+        self._accumulate()
+        self._arrive()
+        self._is_begun, self._is_ready = True, False
+        due = [one for one in self._schedule if one.window.alarm.next <= self.clock.now]
+        if due and due[0].emulator.can_run_beside:
+            self._run_ahead(due[0])
+        self.timers.seconds["step"] += perf_counter() - began
+
+    def step_end(self) -> None:
+        """Do what is left of a step: wait for what runs beside the host, run the rest, write; a collective call."""
+        self._expect("step_end", self._is_begun, "call step_begin before it")
+        began = perf_counter()
+        self._is_begun, self._is_ready = False, True
+        try:
+            if self.clock.now >= self._next_alarm:
+                with self._inference:
+                    self._ring()
+        finally:
+            self._ahead = None
+        self.timers.seconds["step"] += perf_counter() - began
+
     def write_restart(self) -> None:
         """Write a restart of the present time, whatever its alarm says; a collective call."""
         self._expect("write_restart", self._is_prepared, "take a step before it")
+        self._expect("write_restart", not self._is_begun, "call step_end before it")
         self._expect("write_restart", self._restarts is not None, "the coupling file has no section 'restart:'")
         assert self._restarts
         self._meet("write_restart")
+        for emulator in self._lagged:
+            together(self.comm, emulator.wait)
         self.writers.flush()  # a run that goes on from here finds in its histories all that was before
         self._restarts.write(self.emulators, self._windows)
 
@@ -198,7 +244,8 @@ class Coupler:
         """End the run: close what was written and write the report; a collective call."""
         self._expect("finalize", True, "")
         self._meet("finalize")
-        self._is_finalized = True
+        self._is_finalized, self._is_ready = True, False
+        self._worker.end()
         self.close_writers()
         if self.config.report:
             self.report = report.summarise(
@@ -220,8 +267,15 @@ class Coupler:
         try:
             meet(self.comm, call, parse_interval(self.config.timeout).micro / 1e6)
         except CouplerError:
-            self._is_finalized = True
+            self._is_finalized, self._is_ready = True, False
             raise
+
+    def _get_ready(self, call: str) -> None:
+        """Prepare the first step, or say why there can be none."""
+        self._expect(call, not self._is_begun, "call step_end before it")
+        if not self._is_prepared:
+            self._prepare()
+        self._is_ready = True
 
     def _settle_threads(self) -> None:
         """Give torch the threads of this coupler; the number is the process's, and another coupler may have its own."""
@@ -287,6 +341,8 @@ class Coupler:
                 since = perf_counter()
                 self.writers.write(now)
                 self.timers.add("write", since)
+            for emulator in self._lagged:
+                together(self.comm, partial(emulator.launch, self._worker, self.timers))
         finally:  # after an error, a host that goes on meets the next alarms at their own times
             for window in self._windows.values():
                 if window.alarm.next <= now:
@@ -310,7 +366,9 @@ class Coupler:
     def _run(self, scheduled: Scheduled) -> None:
         try:
             begin, end = scheduled.window.alarm.last, self.clock.now
-            if self.comm is None:
+            if self._ahead is not None and self._ahead[0] is scheduled.emulator:
+                together(self.comm, partial(self._finish, *self._ahead, begin, end))
+            elif self.comm is None:
                 scheduled.emulator.run(begin, end, self.timers)
             else:  # a rank that failed alone would leave the others waiting in their next collective call
                 done = together(self.comm, lambda: self._run_here(scheduled.emulator, begin, end))
@@ -318,8 +376,42 @@ class Coupler:
         except CouplerError as error:
             self._is_finalized |= isinstance(error, RanksAwayError)
             raise CouplerError(error.status, f"at {self.clock.date(self.clock.now)}: {error}") from error
-        for accumulator in scheduled.samples:
-            accumulator.update()
+        if scheduled.emulator not in self._lagged:
+            for accumulator in scheduled.samples:
+                accumulator.update()
+
+    def _arrive(self) -> None:
+        """Hand on the answers that are late."""
+        for scheduled in self._schedule:
+            emulator = scheduled.emulator
+            if isinstance(emulator, LaggedEmulator) and emulator.is_late:
+                with self._dating():
+                    together(self.comm, partial(emulator.arrive, self.timers))
+                for accumulator in scheduled.samples:
+                    accumulator.update()
+
+    def _run_ahead(self, scheduled: Scheduled) -> None:
+        """Let an emulator run beside the host, once its inputs are taken."""
+        emulator, begin, end = scheduled.emulator, scheduled.window.alarm.last, self.clock.now
+        if Coupler._threads != self.config.threads:
+            self._settle_threads()
+        with self._dating(), self._inference:
+            if together(self.comm, lambda: emulator.begin(begin, end)):
+                self._ahead = emulator, self._worker.begin(emulator.compute)
+
+    def _finish(self, emulator: ColumnEmulator, call: Future[None], begin: int, end: int) -> None:
+        since = perf_counter()
+        call.result()
+        self.timers.add("infer", since)
+        emulator.finish(begin, end)
+
+    @contextmanager
+    def _dating(self) -> Iterator[None]:
+        """Put the time of the run in front of the errors of an emulator."""
+        try:
+            yield
+        except CouplerError as error:
+            raise CouplerError(error.status, f"at {self.clock.date(self.clock.now)}: {error}") from error
 
     def _run_here(self, emulator: ColumnEmulator, begin: int, end: int) -> float:
         """Run an emulator and return when this rank was done; from then on it waits for the others."""

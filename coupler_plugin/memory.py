@@ -23,6 +23,7 @@ _MUST_FIT: Final = {
     "every": ("time step", None),
     "grid": ("grid", None),
     "seed": ("seed", None),
+    "lag": ("lag", None),
 }
 
 
@@ -36,6 +37,7 @@ class _EmulatorFacts(_Strict):
     every: str
     grid: str | None = None
     seed: int | None = None
+    lag: int | None = None
     calls: int = Field(ge=0)
 
 
@@ -115,6 +117,7 @@ def _identity(emulator: ColumnEmulator) -> dict[str, Any]:
         "every": emulator.every,
         "grid": emulator.grid_name,
         "seed": emulator.section.seed if emulator.file.draws else None,
+        "lag": emulator.section.lag or None,
     }
 
 

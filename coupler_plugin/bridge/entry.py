@@ -40,7 +40,7 @@ def connect(ffi: Any) -> None:
     """Make the functions of this file those that the library calls; its initialisation code does this once."""
     global _ffi
     _ffi = ffi
-    for function in (init, set_cells, bind, step, write_restart, finalize, message):
+    for function in (init, set_cells, bind, step, step_begin, step_end, write_restart, finalize, message):
         ffi.def_extern(name=f"coupler_python_{function.__name__}")(function)
 
 
@@ -93,6 +93,24 @@ def step(handle: int) -> int:
     """Advance the coupler by one step of the host."""
     try:
         _steps[handle]()
+    except BaseException as error:
+        return _fail(handle, error, Status.RUN)
+    return OK
+
+
+def step_begin(handle: int) -> int:
+    """Do the first half of a step."""
+    try:
+        _couplers[handle].step_begin()
+    except BaseException as error:
+        return _fail(handle, error, Status.RUN)
+    return OK
+
+
+def step_end(handle: int) -> int:
+    """Do the other half of a step."""
+    try:
+        _couplers[handle].step_end()
     except BaseException as error:
         return _fail(handle, error, Status.RUN)
     return OK

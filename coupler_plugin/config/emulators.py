@@ -47,6 +47,7 @@ class EmulatorSection(Section):
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of its products; in bfloat16 a number has 8 bits instead of 24"
     )
+    lag: Literal[0, 1] = Field(0, description="1: it runs beside the host's next step, at whose end its answers arrive")
     grid: GridSection | None = Field(
         None, description="the grid that it runs on; default: the manifest's, or else the host's cells"
     )

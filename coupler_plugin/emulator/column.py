@@ -107,6 +107,11 @@ class ColumnEmulator:
         return f"{self.name}@shadow" if self.is_shadow else self.name
 
     @property
+    def can_run_beside(self) -> bool:
+        """Whether its module may be called in another thread: it meets no other rank, and draws no numbers."""
+        return self._team is None and self.draws is None
+
+    @property
     def grid_name(self) -> str | None:
         """The description of a grid of its own."""
         return None
@@ -269,6 +274,27 @@ class ColumnEmulator:
         self.calls += 1
         self._account(timers, began, imported, admitted, inferred, guarded)
 
+    def begin(self, begin: int, end: int) -> bool:
+        """Do the first part of `run`, up to the call of the module; return False where it is not to be called."""
+        if self._switch is not None and not self._is_due(self._switch, begin, end):
+            return False
+        self.guard.before(begin, end, self._imports.run(begin, end))
+        return True
+
+    def compute(self) -> None:
+        """Call the module, in any thread."""
+        since = perf_counter()
+        self._call()
+        self.seconds += perf_counter() - since
+
+    def finish(self, begin: int, end: int) -> None:
+        """Do what is left of `run` after the call of the module."""
+        self.guard.after(begin, end)
+        self._export()
+        for comparing in self.comparing:
+            comparing.run(begin, end, self.guard.kept)
+        self.calls += 1
+
     def _account(
         self, timers: Timers, began: float, imported: float, admitted: float, inferred: float, guarded: float
     ) -> None:
@@ -300,16 +326,20 @@ class ColumnEmulator:
             raise failure(self.name, error) from error
 
     def _rests(self, switch: Switch, begin: int, end: int) -> bool:
-        """Return whether nothing is to be computed; all is then left to the host.
-
-        Before its period an emulator with a window or a state runs all the same, so that it has a past when it begins.
-        """
-        remembers = bool(self.manifest.window or self.manifest.state)
-        if switch.covers(begin, end) or (remembers and end <= switch.last):
+        """Return whether nothing is to be computed; all is then left to the host."""
+        if self._is_due(switch, begin, end):
             return False
         self.guard.rest()
         self._export()
         return True
+
+    def _is_due(self, switch: Switch, begin: int, end: int) -> bool:
+        """Return whether the module is to be called.
+
+        Before its period an emulator with a window or a state runs all the same, so that it has a past when it begins.
+        """
+        remembers = bool(self.manifest.window or self.manifest.state)
+        return switch.covers(begin, end) or (remembers and end <= switch.last)
 
     def _export(self) -> None:
         if self.guard.is_mixed:

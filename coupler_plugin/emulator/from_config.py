@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from coupler_plugin.clock import parse_interval
 from coupler_plugin.config import Config
 from coupler_plugin.config.emulators import EmulatorSection
+from coupler_plugin.emulator.beside import LaggedEmulator
 from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.emulator.device import CPU, choose, open_device
 from coupler_plugin.emulator.file import EmulatorFile
@@ -59,9 +60,17 @@ def _load(config: Config, index: int, comm: MPI.Comm | None) -> ColumnEmulator:
                 f"the emulator '{file.manifest.name}' sees tiles of a grid, but neither its manifest nor the "
                 "coupling file names one; write 'grid:' beside 'model:'.",
             )
+        if section.lag and (grid is not None or team is not None):
+            how = "on a grid of its own" if grid is not None else "with 'share: gather'"
+            raise CouplerError(
+                Status.CONFIG,
+                f"the emulator '{file.manifest.name}' cannot lag: {how} it exchanges with other ranks in the middle of "
+                "a call, which the thread beside the host must not do.",
+            )
         if grid is not None:
             return GridEmulator(file, section, grid, comm, team)
-        return ColumnEmulator(file, section, config.threads if device == CPU else 1, team)
+        kind = LaggedEmulator if section.lag else ColumnEmulator
+        return kind(file, section, config.threads if device == CPU else 1, team)
 
 
 def _place(section: EmulatorSection, comm: MPI.Comm | None, patience: float) -> tuple[str, Team | None]:

@@ -151,6 +151,11 @@ class GridEmulator(ColumnEmulator):
         return self.own.carried(wanted.name, wanted.size, reader, fill, is_static)
 
     @property
+    def can_run_beside(self) -> bool:
+        """Whether its module may be called in another thread: it may not, since a call meets other ranks."""
+        return False
+
+    @property
     def answers(self) -> NDArray[Any]:
         """The answers on the host's cells, shape (n, O)."""
         return self.own.answers

@@ -116,6 +116,16 @@ int coupler_bind(int handle, const char *name, const coupler_array *field, const
 /** Advance by one step of the host: read the inputs, run what is due, write the outputs in place. */
 int coupler_step(int handle);
 
+/**
+ * Do the first half of a step: read the inputs, and let the first emulator that is due run beside the host. Until
+ * @ref coupler_step_end the host does what needs no output, and changes no array that is bound but the inputs of that
+ * emulator.
+ */
+int coupler_step_begin(int handle);
+
+/** Do the other half: wait for the emulator beside the host, run the rest that is due, write the outputs in place. */
+int coupler_step_end(int handle);
+
 /** Write a restart of the present time, whatever the alarm in the YAML file says; that file needs a section `restart`. */
 int coupler_write_restart(int handle);
 

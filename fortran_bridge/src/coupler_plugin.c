@@ -253,6 +253,26 @@ int coupler_step(int handle)
     return conclude(self, &guard, coupler_python_step(handle));
 }
 
+int coupler_step_begin(int handle)
+{
+    coupler *self = find(handle);
+    coupler_guard guard;
+
+    if (!self->open) return out_of_order(self, "step_begin", handle);
+    coupler_guard_enter(&guard, self->threads);
+    return conclude(self, &guard, coupler_python_step_begin(handle));
+}
+
+int coupler_step_end(int handle)
+{
+    coupler *self = find(handle);
+    coupler_guard guard;
+
+    if (!self->open) return out_of_order(self, "step_end", handle);
+    coupler_guard_enter(&guard, self->threads);
+    return conclude(self, &guard, coupler_python_step_end(handle));
+}
+
 int coupler_write_restart(int handle)
 {
     coupler *self = find(handle);

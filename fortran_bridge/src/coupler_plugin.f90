@@ -58,6 +58,8 @@ module coupler_plugin
       procedure :: bind
       procedure :: bind_array
       procedure :: step
+      procedure :: step_begin
+      procedure :: step_end
       procedure :: write_restart
       procedure :: finalize
       procedure :: get_message
@@ -116,6 +118,16 @@ module coupler_plugin
          import :: c_int
          integer(c_int), value :: handle
       end function c_step
+
+      integer(c_int) function c_step_begin(handle) bind(c, name='coupler_step_begin')
+         import :: c_int
+         integer(c_int), value :: handle
+      end function c_step_begin
+
+      integer(c_int) function c_step_end(handle) bind(c, name='coupler_step_end')
+         import :: c_int
+         integer(c_int), value :: handle
+      end function c_step_end
 
       integer(c_int) function c_write_restart(handle) bind(c, name='coupler_write_restart')
          import :: c_int
@@ -230,6 +242,25 @@ contains
 
       call answer(self%handle, c_step(self%handle), rc)
    end subroutine step
+
+   !> Do the first half of a step: read the inputs, and let the first emulator that is due run beside the host.
+   !!
+   !! Until `step_end` the host does what needs no output, and changes no array that is bound but the inputs of that
+   !! emulator. `step` is both halves.
+   subroutine step_begin(self, rc)
+      class(coupler_t), intent(in) :: self
+      integer(c_int), intent(out), optional :: rc !! status
+
+      call answer(self%handle, c_step_begin(self%handle), rc)
+   end subroutine step_begin
+
+   !> Do the other half of a step: wait for the emulator beside the host, run the rest, write the outputs in place.
+   subroutine step_end(self, rc)
+      class(coupler_t), intent(in) :: self
+      integer(c_int), intent(out), optional :: rc !! status
+
+      call answer(self%handle, c_step_end(self%handle), rc)
+   end subroutine step_end
 
    !> Write a restart of the present time, whatever the alarm in the YAML file says. Call it on all ranks.
    !!

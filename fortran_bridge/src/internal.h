@@ -67,6 +67,8 @@ int coupler_python_set_cells(int handle, const coupler_array *id, const coupler_
                              const coupler_array *corner_lat);
 int coupler_python_bind(int handle, const char *name, const coupler_array *field, const char *units);
 int coupler_python_step(int handle);
+int coupler_python_step_begin(int handle);
+int coupler_python_step_end(int handle);
 int coupler_python_write_restart(int handle);
 int coupler_python_finalize(int handle);
 int coupler_python_message(int handle, char *buffer, int length);

@@ -57,6 +57,8 @@ def test_a_host_in_c_alone_gets_its_answer(c_host: Run) -> None:
         ("rank_9", Status.ARRAY),
         ("finalize", Status.OK),
         ("after", Status.ORDER),
+        ("after_begin", Status.ORDER),
+        ("after_end", Status.ORDER),
     ],
 )
 def test_null_pointers_and_wrong_arrays_are_errors(c_host: Run, case: str, status: Status) -> None:

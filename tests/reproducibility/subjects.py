@@ -93,6 +93,15 @@ def drawing(folder: Path) -> Sections:
     }
 
 
+def lagged(folder: Path) -> Sections:
+    """Networks that run beside the host's next step: one with a state, and one that takes the answers of the other."""
+    first = recurrent(folder)["emulators"][0]
+    inputs = [field("mrso", "kg m-2"), TAS]
+    model = write(folder / "lagged.pt", CarbonLstm(2, hidden=96), inputs, CARBON, window={"length": 3}, every="4h")
+    off = {"lag": 1, "guard": {"range": "off", "input": "off"}}
+    return {"emulators": [{**first, **off}, {"model": model.name, "block": BLOCK, **off}]}
+
+
 @dataclass(frozen=True)
 class Subject:
     """A coupling: what writes its emulators into a folder and gives the sections of its file, and what it computes."""
@@ -109,5 +118,6 @@ SUBJECTS = {
     "chain": Subject(chain, ("lai", "snw")),
     "own grid": Subject(own_grid, ("snw",)),
     "tile": Subject(tile, ("tsl", "tasmax")),
+    "lagged": Subject(lagged, ("mrso", "gpp", "reco", "nee")),
     "drawing": Subject(drawing, ("mrso", "tsl")),
 }

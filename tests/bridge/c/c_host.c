@@ -28,6 +28,8 @@ int main(int argc, char **argv)
     if (!rc) rc = coupler_set_cells(coupler, &ids, &longitudes, &latitudes, NULL);
     if (!rc) rc = coupler_bind(coupler, "tas", &field_tas, "K");
     if (!rc) rc = coupler_bind(coupler, "lai", &field_lai, NULL);
+    if (!rc) rc = coupler_step_begin(coupler);
+    if (!rc) rc = coupler_step_end(coupler);
     if (!rc) rc = coupler_step(coupler);
     printf("rc=%d\nanswer=%g %g %g\n", rc, (double)lai[0], (double)lai[1], (double)lai[2]);
 
@@ -44,6 +46,8 @@ int main(int argc, char **argv)
     printf("cut=%s\n", cut);
     printf("finalize=%d\n", coupler_finalize(coupler));
     printf("after=%d\n", coupler_step(coupler));
+    printf("after_begin=%d\n", coupler_step_begin(coupler));
+    printf("after_end=%d\n", coupler_step_end(coupler));
     printf("version=%s\n", coupler_version());
     return 0;
 }
