@@ -37,13 +37,17 @@ fuzz: setup ## use 10,000 damaged files of all kinds: an error or a correct run
 soak: setup ## take 100,000 steps with guards, history and restarts: memory and descriptors
 	PYTHONPATH=tests $(python) -m soak.long_run
 
-sanitize: setup ## run the tests of the bridge with a library that watches addresses and undefined behaviour
+sanitize: export COUPLER_PLUGIN_SANITIZED := $(CURDIR)/build/sanitize/prefix
+sanitize: export UBSAN_OPTIONS := halt_on_error=1:print_stacktrace=1
+sanitize: export ASAN_OPTIONS := detect_leaks=0
+sanitize: setup ## run the tests of the bridge and of the native passes with C that watches addresses and undefined behaviour
 	.venv/bin/cmake -S . -B build/sanitize -DCOUPLER_PLUGIN_SANITIZE=ON -DPython_EXECUTABLE=$(CURDIR)/$(python) >/dev/null
 	.venv/bin/cmake --build build/sanitize >/dev/null
 	.venv/bin/cmake --install build/sanitize --prefix $(CURDIR)/build/sanitize/prefix >/dev/null
-	COUPLER_PLUGIN_SANITIZED=$(CURDIR)/build/sanitize/prefix UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	ASAN_OPTIONS=detect_leaks=0 $(python) -m pytest tests/bridge --ignore tests/bridge/test_install.py \
-	-k 'not a_python_that_runs_already'  # it is not started with the library that watches
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
+	PYTHONPATH=tests/bridge/sanitized $(python) -m pytest tests/guard/test_band.py tests/guard/test_budget.py \
+	tests/guard/test_unseen.py tests/guard/test_answers.py tests/emulator/test_ports.py tests/test_cells.py
+	$(python) -m pytest tests/bridge --ignore tests/bridge/test_install.py
 
 gpu-check: export COUPLER_PLUGIN_FORTRAN ?= $(if $(shell command -v gfortran),ON,OFF)
 gpu-check: setup ## run a C host and the tests that need a GPU on one; without gfortran, too

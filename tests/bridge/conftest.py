@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +23,12 @@ SANITIZED = os.environ.get("COUPLER_PLUGIN_SANITIZED")
 @pytest.fixture(scope="session")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Hosts:
     """Hosts that are linked with the library of the Python that runs the tests."""
-    if SANITIZED:  # `make sanitize`: a library and hosts that watch themselves
-        return Hosts(tmp_path_factory.mktemp("hosts"), Path(SANITIZED), ("-g", "-fsanitize=address"))
+    if SANITIZED:  # `make sanitize`: a library, an extension module and hosts that watch themselves
+        # Loaded first, and with it C++: the one that watches must know of exceptions before torch throws some.
+        asks = (["gcc", f"-print-file-name=lib{name}.so"] for name in ("asan", "stdc++"))
+        libraries = [subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip() for ask in asks]
+        watched = {"PYTHONPATH": str(Path(__file__).parent / "sanitized"), "LD_PRELOAD": " ".join(libraries)}
+        return Hosts(tmp_path_factory.mktemp("hosts"), Path(SANITIZED), ("-g", "-fsanitize=address"), watched)
     return Hosts(tmp_path_factory.mktemp("hosts"), native_prefix())
 
 

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,11 +53,16 @@ class Hosts:
         Where the library is installed.
     flags : sequence of str
         Flags of all compilations.
+    environment : mapping of str to str, optional
+        Of all runs.
     """
 
-    def __init__(self, folder: Path, prefix: Path, flags: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, prefix: Path, flags: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    ) -> None:
         self.folder = folder
         self._flags = flags
+        self.environment = environment or {}
         self.prefix = prefix
         self._programs: dict[tuple[str, ...], Path] = {}
 
@@ -110,7 +115,7 @@ class Hosts:
         command = [str(program), *map(str, arguments)]
         if ranks:
             command = ["mpirun", "--oversubscribe", "-n", str(ranks), *command]
-        done = execute(command, cwd=cwd or self.folder, check=check, **environment)
+        done = execute(command, cwd=cwd or self.folder, check=check, **{**self.environment, **environment})
         return Run(done.returncode, done.stdout, done.stderr)
 
 

@@ -97,7 +97,7 @@ def test_a_library_that_is_loaded_late_and_locally(hosts: Hosts, config: Path) -
 
 def test_a_python_that_runs_already_is_used(hosts: Hosts, config: Path, python: Path) -> None:
     library = hosts.prefix / "lib" / "libcoupler_plugin.so"
-    done = execute([str(python), "-c", PYTHON_HOST, str(library), str(config)], cwd=hosts.folder)
+    done = execute([str(python), "-c", PYTHON_HOST, str(library), str(config)], cwd=hosts.folder, **hosts.environment)
     result = Run(done.returncode, done.stdout, done.stderr)
     assert result["rc"] == "0", result["message"]
     assert result["answer"] == "3"
