@@ -32,7 +32,7 @@ from coupler_plugin.errors import CouplerError, RanksAwayError, Status
 from coupler_plugin.exchange import Exchange, producers
 from coupler_plugin.fields import Fields
 from coupler_plugin.meeting import meet
-from coupler_plugin.parallel import together
+from coupler_plugin.parallel import never_alone, together
 from coupler_plugin.restart import Restarts
 from coupler_plugin.timers import Timers
 from coupler_plugin.windows import Windows
@@ -302,14 +302,15 @@ class Coupler:
         self._expect("step", self.cells is not None, "call set_cells and bind before the first step")
         self._meet("the first step")
         assert self.cells is not None
-        self._wiring.prepare()
-        if self._restarts:
-            self._restarts.read(self.cells, self.emulators)
-        self._wiring.fetch_static()
-        together(self.comm, self._connect)
-        if self._restarts:
-            self._restarts.restore(self.emulators, self._windows)
-        self.writers.open(self.cells, self.emulators, resume=self.restarted_from is not None)
+        with never_alone(self.comm, "before the first step"):
+            self._wiring.prepare()
+            if self._restarts:
+                self._restarts.read(self.cells, self.emulators)
+            self._wiring.fetch_static()
+            together(self.comm, self._connect)
+            if self._restarts:
+                self._restarts.restore(self.emulators, self._windows)
+            self.writers.open(self.cells, self.emulators, resume=self.restarted_from is not None)
         self._is_prepared = True
 
     def _connect(self) -> None:

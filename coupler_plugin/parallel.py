@@ -7,8 +7,10 @@ one rank. mpi4py is never imported by this file; the communicator brings its own
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 T = TypeVar("T")
+
+_SHARED: Final = "All ranks know of this error."
 
 
 def rank_of(comm: MPI.Comm | None) -> int:
@@ -64,10 +68,42 @@ def together(comm: MPI.Comm | None, work: Callable[[], T]) -> T:
         failed = [(rank, text) for rank, text in enumerate(comm.allgather(describe(error))) if text]
         if failed and error is None:
             rank, (status, text) = failed[0]
-            raise CouplerError(Status(status), f"rank {rank} failed: {text}")
+            error = CouplerError(Status(status), f"rank {rank} failed: {text}")
     if error is not None:
+        if comm is not None and not _is_shared(error):
+            error.add_note(_SHARED)
         raise error
     return result  # type: ignore[no-any-return]
+
+
+@contextmanager
+def never_alone(comm: MPI.Comm | None, doing: str) -> Iterator[None]:
+    """End the job where this rank fails in the midst of collective calls with an error that no other rank knows of.
+
+    The others would wait for it for ever; `together` is what shares an error with them.
+    """
+    try:
+        yield
+    except Exception as error:
+        if size_of(comm) == 1 or _is_shared(error):
+            raise
+        assert comm is not None
+        status, sentence = explain(error)
+        sys.stderr.write(
+            f"coupler_plugin: rank {comm.Get_rank()} failed alone {doing}: {sentence} The other ranks cannot learn of "
+            "it and would wait for ever; the job ends here.\n"
+        )
+        sys.stderr.flush()
+        comm.Abort(int(status))
+
+
+def _is_shared(error: BaseException | None) -> bool:
+    """Return whether all ranks know of an error, or of its cause."""
+    while error is not None:
+        if _SHARED in getattr(error, "__notes__", ()):
+            return True
+        error = error.__cause__
+    return False
 
 
 def any_of(comm: MPI.Comm | None, condition: bool) -> bool:

@@ -31,7 +31,7 @@ from coupler_plugin.emulator.static_file import names_in, read_static
 from coupler_plugin.emulator.tiles import Tiles, try_tiles
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.fields import Conversion, Fields
-from coupler_plugin.parallel import allgather, together
+from coupler_plugin.parallel import allgather, never_alone, together
 from coupler_plugin.regrid import make_grid
 from coupler_plugin.regrid.section import GridSection
 from coupler_plugin.timers import Timers
@@ -172,20 +172,21 @@ class GridEmulator(ColumnEmulator):
     def run(self, begin: int, end: int, timers: Timers) -> None:
         """Compute the answers for the window from `begin` to `end` and export them; a collective call."""
         assert self._blocks is not None
-        arrived = perf_counter()
-        self.own.fetch(begin, end)
-        began = perf_counter()
-        if self._switch is not None and self._rests(self._switch, begin, end):
-            return
-        outside = self._imports.run(begin, end)
-        imported = perf_counter()
-        self._together(partial(self.guard.before, begin, end, outside))
-        admitted = perf_counter()
-        self._together(self._call)
-        inferred = perf_counter()
-        self._together(partial(self.guard.after, begin, end))
-        guarded = perf_counter()
-        self._deliver()
+        with never_alone(self._comm, f"in a call of the emulator '{self.name}'"):
+            arrived = perf_counter()
+            self.own.fetch(begin, end)
+            began = perf_counter()
+            if self._switch is not None and self._rests(self._switch, begin, end):
+                return
+            outside = self._imports.run(begin, end)
+            imported = perf_counter()
+            self._together(partial(self.guard.before, begin, end, outside))
+            admitted = perf_counter()
+            self._together(self._call)
+            inferred = perf_counter()
+            self._together(partial(self.guard.after, begin, end))
+            guarded = perf_counter()
+            self._deliver()
         delivered = perf_counter()
         self._hand_on()
         for comparing in self.comparing:

@@ -151,9 +151,26 @@ def seen_by_ranks(folder: Path) -> list[dict[str, list[str]]]:
         small.write(shared / "leaf.pt", small.Affine([[0.01]]), [TAS], [LAI])
         sections = {"emulators": [{"model": "leaf.pt", "block": 16}], "on_error": "return", "timeout": "1s"}
         (shared / "coupling.yml").write_text(yaml.safe_dump(sections))
+        write_own_grid(shared)
         done = mpirun(3, "cases", str(shared))
         assert done.returncode == 0, done.stderr
     return [json.loads((shared / f"rank{rank}.json").read_text()) for rank in range(3)]
+
+
+def write_own_grid(folder: Path) -> None:
+    """Write a coupling file whose emulator has a grid of its own."""
+    small.write(folder / "leaf.pt", small.Affine([[0.01]]), [TAS], [LAI])
+    emulator = {"model": "leaf.pt", "block": 16, "grid": {"latlon": 60.0}}
+    sections = {"emulators": [emulator], "regrid": {"host_grid": {"latlon": 30.0}}, "on_error": "return"}
+    (folder / "own_grid.yml").write_text(yaml.safe_dump(sections))
+
+
+def lonely_rank(folder: Path) -> Seen:
+    """Fail on one rank where the others cannot be told: the job ends, though the host asked for errors."""
+    write_own_grid(folder)
+    done = mpirun(2, "alone", str(folder))
+    assert done.returncode not in (0, 77), done.stderr  # 77: a rank came to its end
+    return Seen("the job ends", next(line for line in done.stderr.splitlines() if "failed alone" in line))
 
 
 def case_of_ranks(name: str) -> Callable[[Path], Seen]:
@@ -190,6 +207,7 @@ def of_fortran(name: str, status: str, **environment: str) -> Callable[[Path], S
 OF_RANKS = [
     Fault("A process", f"of three: rank 1 {what}", case_of_ranks(case.__name__)) for case, what in ranks.CASES.items()
 ]
+OF_RANKS.append(Fault("A process", "of two ranks has no memory left while grids are planned", lonely_rank))
 OF_RANKS.append(Fault("A process", "of two ranks is killed", killed_rank))
 OF_HOSTS = [
     Fault(

@@ -51,7 +51,7 @@ def test_fault_of_a_host_has_the_message_of_the_page(provoke: Callable[[Fault], 
 @pytest.mark.skipif(lacks_mpi(), reason="needs mpirun and mpi4py")
 def test_all_ranks_that_are_there_learn_of_the_fault_of_one(folder: Path) -> None:
     zero, one, two = seen_by_ranks(folder / "any")
-    for case in ("exception", "nan"):
+    for case in ("exception", "nan", "cell_elsewhere"):
         assert zero[case] == two[case]
         assert "rank 1 failed: " in zero[case][1]
         assert "rank 1" not in one[case][1]
