@@ -102,7 +102,7 @@ class Wiring:
         inputs = set().union(*allgather(self.comm, mine))  # a rank that lacks one says so when it connects
         outputs = {entry.name for entry in emulator.manifest.outputs}
         tile, runs_here = emulator.manifest.tile, emulator.runs_here
-        plan = planner.plan(emulator.name, emulator.grid, inputs, outputs, tile, runs_here)
+        plan = planner.plan(emulator.name, emulator.grid, inputs, outputs, tile, runs_here, emulator.section.weights)
         emulator.lay_out(plan, self.cells)
         emulator.read_static(self.fields)
 

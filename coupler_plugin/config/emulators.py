@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from coupler_plugin.config.section import IntervalText, Section
 from coupler_plugin.guard.section import SILENT, GuardSection
-from coupler_plugin.regrid.section import GridSection
+from coupler_plugin.regrid.section import NO_FILES, GridSection, WeightFilesSection
 
 BLOCK: Final = 1024
 #: what `device:` may say
@@ -50,6 +50,9 @@ class EmulatorSection(Section):
     lag: Literal[0, 1] = Field(0, description="1: it runs beside the host's next step, at whose end its answers arrive")
     grid: GridSection | None = Field(
         None, description="the grid that it runs on; default: the manifest's, or else the host's cells"
+    )
+    weights: WeightFilesSection = Field(
+        NO_FILES, description="weight files between that grid and the host's, made by ESMF, xESMF, SCRIP, CDO or YAC"
     )
     static: Path | None = Field(
         None, description="NetCDF file of static fields on that grid; others come from the host's cells"

@@ -6,7 +6,7 @@ Whole grids are on rank 0 alone, and only here: once the routes are planned, eve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.fields import Fields
 from coupler_plugin.parallel import allgather, broadcast, rank_of, together
 from coupler_plugin.regrid import METHOD_OF, Balance, Grid, Route, gather_grid, make_grid, refined, weights_file
-from coupler_plugin.regrid.section import GridSection, RegridSection
+from coupler_plugin.regrid.section import NO_FILES, GridSection, RegridSection, WeightFilesSection
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -117,6 +117,7 @@ class Planner:
         outputs: Collection[str],
         tile: Tile | None,
         runs_here: bool = True,
+        files: WeightFilesSection = NO_FILES,
     ) -> GridPlan:
         """Return the plan of an emulator; a collective call.
 
@@ -130,6 +131,8 @@ class Planner:
         tile : Tile or None
         runs_here : bool
             Whether this rank calls the emulator, and so may get tiles.
+        files : WeightFilesSection
+            Weight files that are not to be made.
 
         Raises
         ------
@@ -137,7 +140,7 @@ class Planner:
             What grids and weights raise, on every rank.
         """
         try:
-            return self._plan(grid, inputs, outputs, tile, runs_here)
+            return self._plan(grid, inputs, outputs, tile, runs_here, files)
         except CouplerError as error:
             hint = ""
             if "corners" in str(error) and self._section.host_grid is None and self._cells.corner_lon is None:
@@ -154,6 +157,7 @@ class Planner:
         outputs: Collection[str],
         tile: Tile | None,
         runs_here: bool,
+        files: WeightFilesSection,
     ) -> GridPlan:
         comm, cells = self._comm, self._cells
         host = self._host_grid()
@@ -166,15 +170,11 @@ class Planner:
         if tile is not None:
             tiling = together(comm, partial(_tiling, shape, periodic, over_poles, tile))
 
-        def make(src: Grid | None, dst: Grid | None, method: str) -> Path:
-            section = self._section
-            return weights_file(section.cache, src, dst, method, comm=comm, engine=section.engine, edges=section.edges)
-
         is_flagging = self._section.masked == "flag"
         towards = sorted({weights_of(self.method(name), is_flagging) for name in inputs})
         back = sorted({weights_of(self.method(name), is_flagging) for name in outputs})
-        inward = {method: make(host, own, method) for method in towards}
-        outward = {method: make(fine, host, method) for method in back}
+        inward = self._weights(host, own, towards, files.inward, "inward")
+        outward = self._weights(fine, host, back, files.outward, "outward")
         coarse = partial(_coarse, shape[-1], scale)
         ids = active_ids(cells.ids, list(inward.values()), list(outward.values()), coarse, last, comm)
         together(comm, partial(_check_any, sum(allgather(comm, ids.size))))
@@ -210,6 +210,23 @@ class Planner:
         return GridPlan(
             own_cells, self.method, is_flagging, routes_in, routes_out, balances, scale, tiling, tiles, last
         )
+
+    def _weights(
+        self, src: Grid | None, dst: Grid | None, methods: Sequence[str], files: Mapping[str, Path], direction: str
+    ) -> dict[str, Path]:
+        """Return the weight files of some methods, the user's or made ones; a collective call."""
+        section, is_flagging = self._section, self._section.masked == "flag"
+        given = {weights_of(method, is_flagging): path for method, path in files.items()}
+        if idle := [method for method in files if weights_of(method, is_flagging) not in methods]:
+            raise CouplerError(
+                Status.CONFIG,
+                f"no field travels {direction} by '{idle[0]}', for which 'weights: {direction}:' names a file; fields "
+                f"travel by {', '.join(methods)}.",
+            )
+        make = partial(
+            weights_file, section.cache, src, dst, comm=self._comm, engine=section.engine, edges=section.edges
+        )
+        return {method: make(method, file=given.get(method)) for method in methods}
 
     def _host_grid(self) -> Grid | None:
         """Return the host's grid on rank 0, None elsewhere; a collective call."""

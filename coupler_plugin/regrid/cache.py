@@ -77,6 +77,8 @@ def _missing() -> Path:
 def _given(file: Path, src: Grid, dst: Grid) -> Path:
     with WeightFile(file) as weights:
         weights.check_grids(src, dst)
+        for side, grid in (("a", src), ("b", dst)):
+            weights.check_ids(side, grid)
         for links in weights.slabs():
             weights.check_places(links, src, dst)
     return file

@@ -61,6 +61,13 @@ class GridSection(_Section):
         return self.model_dump(exclude_none=True)
 
 
+class WeightFilesSection(_Section):
+    """Weight files made elsewhere, by the method of the fields that travel by them."""
+
+    inward: dict[str, Path] = Field({}, description="from the host's grid to the emulator's: method and file")
+    outward: dict[str, Path] = Field({}, description="back to the host's grid: method and file")
+
+
 class RegridSection(_Section):
     """Between the host's cells and emulators that have a grid of their own."""
 
@@ -80,3 +87,4 @@ class RegridSection(_Section):
 
 
 DEFAULTS: Final = RegridSection.model_validate({})
+NO_FILES: Final = WeightFilesSection.model_validate({})

@@ -154,6 +154,19 @@ class WeightFile:
                         f"{grid.lon[far[0]]:.4f} E {grid.lat[far[0]]:.4f} N ({far.size} cells differ)",
                     )
 
+    def check_ids(self, side: str, grid: Grid) -> None:
+        """Check that cells are called as in a grid: by the file's ids where it has any, else counted from 1.
+
+        Raises
+        ------
+        CouplerError
+            CELLS.
+        """
+        ids = self.ids(side)
+        if not np.array_equal(np.arange(1, grid.n + 1) if ids is None else ids, grid.ids):
+            what = "counts its cells from 1" if ids is None else "has other ids for its cells"
+            raise self._foreign(grid, f"it {what}, the grid's ids begin with {grid.ids[0]} and end with {grid.ids[-1]}")
+
     def check_places(self, links: Links, src: Grid, dst: Grid) -> None:
         """Check that the links lie within the grids; for files that tell nothing else.
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from refusal import refused
 from small_emulators import Product, Store, field, write, write_echo
 
 from coupler_plugin import Coupler, Status
-from coupler_plugin.regrid import Grid, latlon
+from coupler_plugin.regrid import Grid, Links, latlon, make_weights, write_weights
+from tests.regrid.scrip_weights import write_scrip_weights
 
 REGION = (0.0, -20.0, 60.0, 40.0)
 HOST = {"latlon": 10.0, "region": list(REGION)}
@@ -186,3 +188,55 @@ def test_grid_of_the_manifest_is_taken(couple: Couple, tmp_path: Path) -> None:
 def test_mistake_in_a_grid_names_its_line(couple: Couple, flux: Path, grid: dict[str, Any], words: list[str]) -> None:
     with refused(Status.CONFIG, "coupling.yml", *words):
         couple(gridded(flux) | {"grid": grid}, cells=None)
+
+
+@pytest.mark.parametrize("layout", ["xesmf", "scrip"])
+def test_weight_files_made_elsewhere_are_used_as_they_are(
+    couple: Couple, tmp_path: Path, flux: Path, layout: str
+) -> None:
+    host, own = latlon(10.0, REGION), latlon(4.0, REGION)
+    made = make_weights(host, own, "conservative", edges="latitude")
+    doubled = Links(made.links.rows, made.links.cols, 2.0 * made.links.values)  # no engine would make these
+    file = tmp_path / f"{layout}.nc"
+    if layout == "xesmf":
+        write_weights(file, replace(made, links=doubled))
+    else:
+        write_scrip_weights(file, host, own, doubled)
+    section = gridded(flux, weights={"inward": {"conservative": file.name}})
+    coupler = couple(section, cells=None, regrid={"host_grid": HOST, "edges": "latitude"})
+    arrays = on_host(coupler, host, {"pr": 1e-5, "evspsbl": 0.0})
+    coupler.step()
+    np.testing.assert_allclose(arrays["evspsbl"], 2e-5, rtol=1e-6)  # the network is float32
+    assert len(list((tmp_path / "weights").iterdir())) == 1  # those of the way back
+
+
+@pytest.mark.parametrize(
+    ("weights", "status", "words"),
+    [
+        ({"outward": {"conservative": "to.nc"}}, Status.CELLS, ["'to.nc'", "for other grids", "has 36 cells there"]),
+        ({"inward": {"bilinear": "to.nc"}}, Status.CONFIG, ["no field travels inward by 'bilinear'", "conservative"]),
+        ({"inward": {"conservative": "no.nc"}}, Status.IO, ["no.nc"]),
+    ],
+)
+def test_weight_files_that_do_not_fit_are_refused(
+    couple: Couple, tmp_path: Path, flux: Path, weights: dict[str, Any], status: Status, words: list[str]
+) -> None:
+    host = latlon(10.0, REGION)
+    write_weights(tmp_path / "to.nc", make_weights(host, latlon(4.0, REGION), "conservative", edges="latitude"))
+    coupler = couple(gridded(flux, weights=weights), cells=None, regrid={"host_grid": HOST, "edges": "latitude"})
+    on_host(coupler, host, {"pr": 1e-5, "evspsbl": 0.0})
+    with refused(status, "the grid of the emulator 'flux'", *(word.replace("'to.nc'", "to.nc") for word in words)):
+        coupler.step()
+
+
+def test_weight_file_that_counts_cells_does_not_fit_a_host_with_other_ids(
+    couple: Couple, tmp_path: Path, flux: Path
+) -> None:
+    host = latlon(10.0, REGION)
+    write_weights(tmp_path / "to.nc", make_weights(host, latlon(4.0, REGION), "conservative", edges="latitude"))
+    section = gridded(flux, weights={"inward": {"conservative": "to.nc"}})
+    coupler = couple(section, cells=None, regrid={"edges": "latitude"})
+    corners = {"corner_lon": host.corner_lon, "corner_lat": host.corner_lat}
+    on_host(coupler, replace(host, ids=host.ids + 5), {"pr": 1e-5, "evspsbl": 0.0}, **corners)
+    with refused(Status.CELLS, "counts its cells from 1", "begin with 6"):
+        coupler.step()

@@ -20,6 +20,7 @@ from coupler_plugin import Status
 from coupler_plugin.regrid import Grid, Links, WeightFile, Weights, latlon, make_weights, read_weights, write_weights
 from tests.refusal import refused
 from tests.regrid.engines_here import has_esmf
+from tests.regrid.scrip_weights import write_scrip_weights
 
 SRC, DST = latlon(30.0), latlon(20.0)
 REGION = latlon(20.0, (0.0, -90.0, 180.0, 90.0))
@@ -93,30 +94,8 @@ Write = Callable[..., Path]
 def write_scrip(tmp_path: Path) -> Write:
     """Return a function that writes links as SCRIP and CDO do."""
 
-    def write(links: Links, normalization: str = "fracarea", columns: int = 1, **more: Any) -> Path:
-        path = tmp_path / "scrip.nc"
-        with netCDF4.Dataset(path, "w", format="NETCDF3_CLASSIC") as data:
-            data.setncatts(
-                {"conventions": "SCRIP", "normalization": normalization, "map_method": "Conservative remapping"}
-            )
-            for name, size in (
-                ("src_grid_size", SRC.n),
-                ("dst_grid_size", DST.n),
-                ("num_links", links.n),
-                ("num_wgts", columns),
-            ):
-                data.createDimension(name, size)
-            for name, values in (("src_address", links.cols + 1), ("dst_address", links.rows + 1)):
-                data.createVariable(name, "i4", ("num_links",))[:] = values
-            remap = data.createVariable("remap_matrix", "f8", ("num_links", "num_wgts"))
-            remap[:] = np.repeat(links.values[:, np.newaxis], columns, axis=1)
-            area = data.createVariable("dst_grid_area", "f8", ("dst_grid_size",))
-            area[:] = DST.areas("latitude")
-            for name, lon in (("lon", np.deg2rad(SRC.lon)), ("lat", np.deg2rad(SRC.lat))):
-                centre = data.createVariable(f"src_grid_center_{name}", "f8", ("src_grid_size",))
-                centre[:] = lon + more.get("shift", 0.0)
-                centre.units = "radians"
-        return path
+    def write(links: Links, normalization: str = "fracarea", columns: int = 1, shift: float = 0.0) -> Path:
+        return write_scrip_weights(tmp_path / "scrip.nc", SRC, DST, links, normalization, columns, shift)
 
     return write
 
