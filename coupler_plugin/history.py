@@ -156,7 +156,8 @@ class History:
     def _append(self, begin: int, end: int, record: Values) -> None:
         if self._file is None:
             return
-        self._pending.append(((begin / _DAY - self._epoch, end / _DAY - self._epoch), record))
+        begin, end = begin - self._epoch * _DAY, end - self._epoch * _DAY  # whole numbers first: days since 0001 round
+        self._pending.append(((begin / _DAY, end / _DAY), record))
         if perf_counter() - self._written >= self._patience or len(self._pending) * record.nbytes > _PENDING:
             self.flush()
 
@@ -205,7 +206,7 @@ class History:
             )
         file.note("history", f"{before}\n{provenance['history']}, from {self._clock.date(self._clock.start)} on")
         self._epoch = origin // _DAY
-        self._stored = int(np.count_nonzero(ends <= self._clock.start / _DAY - self._epoch + 1e-6))
+        self._stored = int(np.count_nonzero(ends <= (self._clock.start - self._epoch * _DAY) / _DAY + 1e-9))
         return file
 
     def _create(self, coordinates: Mapping[str, Values], provenance: Mapping[str, str]) -> HistoryFile | None:

@@ -68,6 +68,11 @@ def test_bounds_follow_each_other_and_hold_the_time(couple: Couple, calendar: st
     np.testing.assert_array_equal(times, bounds.mean(axis=1))
 
 
+def test_times_within_a_day_are_as_near_as_their_kind_allows(couple: Couple) -> None:
+    with netCDF4.Dataset(run(couple, steps=48, every="1h", dt=3_600.0, start="2004-02-28")) as file:
+        np.testing.assert_array_equal(file["time_bounds"][:, 1], np.arange(1, 49) / 24)
+
+
 def test_months_end_where_the_calendar_says(couple: Couple) -> None:
     with netCDF4.Dataset(run(couple, steps=366, every="1mon", dt=86_400.0, start="2004-01-01")) as file:
         lengths = np.diff(file["time_bounds"][:], axis=1)[:, 0]

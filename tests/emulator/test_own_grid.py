@@ -54,6 +54,10 @@ def test_fluxes_keep_their_integral_and_states_their_place(couple: Couple, tmp_p
     assert np.abs(arrays["evspsbl"] / arrays["pr"] - 1.0).max() > 1e-4
     inner = (np.abs(grid.lon - 30.0) < 20.0) & (np.abs(grid.lat - 10.0) < 20.0)
     np.testing.assert_allclose(arrays["tsl"][inner], arrays["tas"][inner], rtol=0.0, atol=5e-4)
+    seconds = coupler.timers.seconds
+    parts = {phase: seconds[phase] for phase in ("accumulate", "exchange", "regrid", "infer", "guard")}
+    assert min(parts["exchange"], parts["regrid"], parts["infer"]) > 0.0
+    assert sum(parts.values()) <= seconds["step"]
 
 
 def test_latitude_is_that_of_the_emulators_cells(couple: Couple, tmp_path: Path) -> None:
