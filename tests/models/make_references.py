@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from climates import CLIMATES, cold_start, year
 from small_tiles import TILES
-from zoo import COLUMNS, WEATHER, ZOO, answer, machine
+from zoo import NAMES, WEATHER, ZOO, answer, machine
 
 from coupler_plugin.emulator.blocks import sample_arguments
 from coupler_plugin.emulator.load import load
@@ -24,7 +24,7 @@ def main() -> None:
     other columns what their training data look like; of grid emulators a small tile.
     """
     (HERE / "reference").mkdir(exist_ok=True)
-    for name in COLUMNS:
+    for name in NAMES:
         file = load(ZOO / f"{name}.pt")
         if name in WEATHER:
             *settled, last = CLIMATES
@@ -32,16 +32,13 @@ def main() -> None:
             arguments = [torch.cat(windows * 3)[:ROWS]]
             if file.manifest.static:
                 arguments.append(torch.arange(float(ROWS))[:, None])  # all classes that are common, and none
+        elif name in TILES:
+            arguments = TILES[name]()
         else:
             arguments = sample_arguments(file.manifest, ROWS)[: 1 + bool(file.manifest.static)]
         outputs = answer(file, *arguments).numpy()
         stored = {f"argument{i}": argument.numpy() for i, argument in enumerate(arguments)}
         np.savez_compressed(HERE / "reference" / f"{name}.npz", outputs=outputs, machine=machine(), **stored)
-    for name, tile in TILES.items():
-        with torch.inference_mode():
-            found = load(ZOO / f"{name}.pt").forward(*tile())
-        outputs = (found[0] if isinstance(found, tuple) else found).numpy()
-        np.savez_compressed(HERE / "reference" / f"{name}.npz", outputs=outputs, machine=machine())
 
 
 if __name__ == "__main__":

@@ -17,14 +17,14 @@ def _patches(generator: torch.Generator, values: list[float], size: int) -> Tens
 
 
 def land_cover() -> list[Tensor]:
-    """Return a coast of forest with fields, a scenario that asks for more fields, and the state at the start."""
+    """Return a coast of forest with fields, and a scenario that asks for more fields."""
     generator = torch.Generator().manual_seed(1)
     codes = _patches(generator, [1.0, 2.0, 2.0, 2.0, 3.0, 6.0, 7.0, 9.0], SIZE)
     codes[:, : SIZE // 5] = 255.0
     landform = _patches(generator, [float(code) for code in range(1, 18)], SIZE)
     before = torch.tensor([0.1, 0.6, 0.1, 0.0, 0.05, 0.05, 0.1]).reshape(1, 7, 1, 1).expand(1, 7, SIZE, SIZE)
     after = torch.tensor([0.3, 0.4, 0.1, 0.0, 0.05, 0.05, 0.1]).reshape(1, 7, 1, 1).expand(1, 7, SIZE, SIZE)
-    return [torch.stack([before, after], dim=1), torch.stack([codes, landform])[None], torch.zeros(1, 16, SIZE, SIZE)]
+    return [torch.stack([before, after], dim=1), torch.stack([codes, landform])[None]]
 
 
 def downscaling() -> list[Tensor]:
@@ -50,4 +50,20 @@ def biomass() -> list[Tensor]:
     return [image[None]]
 
 
-TILES = {"biomass": biomass, "downscaling": downscaling, "land_cover": land_cover}
+def photograph() -> list[Tensor]:
+    """Return a wood, a field, a pond and a roof, with a stripe without data."""
+    generator = torch.Generator().manual_seed(4)
+    colours = torch.tensor([[85.0, 108.0, 62.0], [150.0, 145.0, 95.0], [58.0, 80.0, 84.0], [168.0, 92.0, 72.0]])
+    image = colours[_patches(generator, [0.0, 1.0, 2.0, 3.0], SIZE).long()].movedim(-1, 0)
+    image = image * (1.0 + 0.15 * torch.rand(1, SIZE, SIZE, generator=generator))
+    image[:, :, 30:33] = 0.0
+    return [image[None].contiguous()]
+
+
+TILES = {
+    "biomass": biomass,
+    "downscaling": downscaling,
+    "land_cover": land_cover,
+    "surface_classes": photograph,
+    "tree_cover": photograph,
+}

@@ -12,24 +12,55 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from zoo import COLUMNS, ZOO, first_state, machine
+from small_tiles import TILES
+from torch import nn
+from zoo import COLUMNS, GRIDS, NAMES, ZOO, first_state, machine
 
 from coupler_plugin.emulator.blocks import sample_arguments
 from coupler_plugin.emulator.load import EmulatorFile
+from coupler_plugin.emulator.manifest import Manifest
+from torchscript_models.biomass.network import Biomass, BiomassUNet
 from torchscript_models.biomass_plots.network import BiomassPlots
 from torchscript_models.carbon_flux.network import CarbonFlux
+from torchscript_models.downscaling.architecture import Architecture
+from torchscript_models.downscaling.network import Downscaling, Scales
+from torchscript_models.land_cover.network import LandCover
 from torchscript_models.leaf_area_index.network import LeafAreaIndex
 from torchscript_models.model_card import model_card
+from torchscript_models.segmentation.network import Cover, residual_unet
+from torchscript_models.segmentation.scenes import SURFACES
 
 REFERENCE = Path(__file__).parent / "reference"
-#: the class of each network, and the number of its features
-NETWORKS = {"carbon_flux": (CarbonFlux, 5), "leaf_area_index": (LeafAreaIndex, 6), "biomass_plots": (BiomassPlots, 9)}
+PAGES = Path(__file__).parents[2] / "docs" / "emulators"
+
+
+def columns(network: type[nn.Module], n_features: int) -> Callable[[Manifest], nn.Module]:
+    """Return what makes a network of single columns."""
+    return lambda manifest: network(np.ones((2, n_features), np.float32), members=manifest.training["members"])
+
+
+def downscaling(manifest: Manifest) -> nn.Module:
+    scales = Scales(np.ones((2, 1), np.float32), np.ones((2, 3), np.float32), 1.0)
+    return Downscaling(Architecture("resnet", "spc", 4, n_static=3, width=8, n_blocks=3), scales)
+
+
+#: how the network of the code is made, before it gets the weights of the file
+NETWORKS: dict[str, Callable[[Manifest], nn.Module]] = {
+    "biomass": lambda _: Biomass(BiomassUNet()),
+    "biomass_plots": columns(BiomassPlots, 9),
+    "carbon_flux": columns(CarbonFlux, 5),
+    "downscaling": downscaling,
+    "land_cover": lambda _: LandCover(),
+    "leaf_area_index": columns(LeafAreaIndex, 6),
+    "surface_classes": lambda _: Cover(residual_unet(len(SURFACES)), len(SURFACES), is_tree=False),
+    "tree_cover": lambda _: Cover(residual_unet(2), 2, is_tree=True),
+}
 
 Get = Callable[[str], EmulatorFile]
 Run = Callable[..., torch.Tensor]
 
 
-@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize("name", NAMES)
 def test_file_is_small_and_says_what_it_is(name: str, emulator: Get) -> None:
     assert (ZOO / f"{name}.pt").stat().st_size <= 5 * 2**20
     manifest = emulator(name).manifest
@@ -37,18 +68,20 @@ def test_file_is_small_and_says_what_it_is(name: str, emulator: Get) -> None:
     assert manifest.license == "Apache-2.0"
     assert manifest.attribution
     assert all(entry.statistics and entry.valid_range for entry in manifest.inputs)
-    assert all(entry.valid_range for entry in manifest.outputs)
+    assert all(entry.valid_range for entry in (*manifest.outputs, *manifest.static))
     assert {"data", "seed", "script", "torch"} <= set(manifest.training)
-    assert manifest.training["footprint"]["co2_eq_g"] > 0
-    assert manifest.training["footprint"]["seconds"] <= 20 * 60
+    if name != "land_cover":  # whose training was taken up again, so that only a part of it was measured
+        assert manifest.training["footprint"]["co2_eq_g"] > 0
+    if name in COLUMNS:
+        assert manifest.training["footprint"]["seconds"] <= 20 * 60
 
 
-@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize("name", NAMES)
 def test_card_says_what_the_file_says(name: str, emulator: Get) -> None:
     assert (ZOO / f"{name}.md").read_text(encoding="utf-8") == model_card(emulator(name).manifest)
 
 
-@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize("name", NAMES)
 def test_scores_are_those_of_the_last_evaluation(name: str, emulator: Get) -> None:
     written = json.loads((ZOO / f"{name}.json").read_text(encoding="utf-8"))
     manifest = emulator(name).manifest
@@ -57,15 +90,17 @@ def test_scores_are_those_of_the_last_evaluation(name: str, emulator: Get) -> No
         assert manifest.training[key] == written["settings"][key]
 
 
-@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize("name", NAMES)
 def test_no_score_without_its_baselines(name: str, emulator: Get) -> None:
     for view in emulator(name).manifest.scores.values():
         scored = {output: own for output, own in view.items() if isinstance(own, dict)}
         assert scored
         for own in scored.values():
             assert len(own["baselines"]) >= 2
-            for scores in (own, *own["baselines"].values()):
-                assert {"rmse", "r2"} <= set(scores)
+            metrics = {metric for metric, value in own.items() if isinstance(value, float)}
+            assert metrics & {"rmse", "accuracy"}
+            for scores in own["baselines"].values():
+                assert metrics <= set(scores)
 
 
 @pytest.mark.parametrize("name", ["carbon_flux", "leaf_area_index", "biomass_plots"])
@@ -79,7 +114,7 @@ def test_emulator_beats_both_baselines_on_unseen_sites(name: str, emulator: Get)
             assert own["rmse"] <= own["baselines"][baseline]["rmse"], (output, baseline)
 
 
-@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize("name", NAMES)
 def test_answers_are_those_stored(name: str, run: Run) -> None:
     """On the same kind of machine the bits are the same; elsewhere they differ by no more than 1e-5."""
     stored = np.load(REFERENCE / f"{name}.npz")
@@ -90,16 +125,16 @@ def test_answers_are_those_stored(name: str, run: Run) -> None:
         np.testing.assert_array_equal(answers.view(np.int32), stored["outputs"].view(np.int32))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [name for name in NAMES if name in NETWORKS])
 def test_file_computes_what_the_code_says(name: str, run: Run, emulator: Get) -> None:
     manifest = emulator(name).manifest
-    weights = torch.jit.load(str(ZOO / f"{name}.pt")).state_dict()
-    network_type, n_features = NETWORKS[name]
-    network = network_type(np.ones((2, n_features), np.float32), members=manifest.training["members"])
-    network.load_state_dict(weights)
-    arguments = sample_arguments(manifest, 256)[: 1 + bool(manifest.static)]
+    network = NETWORKS[name](manifest)
+    network.load_state_dict(torch.jit.load(str(ZOO / f"{name}.pt")).state_dict())
+    grid = TILES[name]() if name in TILES else None
+    arguments = grid or sample_arguments(manifest, 256)[: 1 + bool(manifest.static)]
+    field = tuple(arguments[0].shape[-2:]) if grid else ()
     with torch.inference_mode():
-        expected = network.eval()(*arguments, *first_state(manifest, 256))
+        expected = network.eval()(*arguments, *first_state(manifest, len(arguments[0]), field))
     expected = expected[0] if manifest.state else expected
     torch.testing.assert_close(run(name, *arguments), expected, rtol=1e-5, atol=1e-5)
 
@@ -113,8 +148,21 @@ def test_a_row_does_not_depend_on_its_neighbours(name: str, run: Run, emulator: 
     torch.testing.assert_close(shuffled, run(name, *arguments)[order], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize("name", NAMES)
 def test_file_names_no_place_of_the_machine_that_made_it(name: str) -> None:
     with zipfile.ZipFile(ZOO / f"{name}.pt") as archive:
         for record in archive.namelist():
             assert not re.search(rb"/(home|root|work|usr|tmp|opt)/", archive.read(record)), record
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_page_shows_the_scores_of_the_zoo(name: str) -> None:
+    """Of the grid emulators all scores; for the others see `test_pages`."""
+    scores = json.loads((ZOO / f"{name}.json").read_text(encoding="utf-8"))["scores"]
+    page = (PAGES / f"{name}.md").read_text(encoding="utf-8")
+    for view, outputs in scores.items():
+        (own,) = (entry for entry in outputs.values() if isinstance(entry, dict))
+        for method, values in {"**this emulator**": own, **own["baselines"], **own.get("other_networks", {})}.items():
+            numbers = [f"{value:.3f}" for value in values.values() if isinstance(value, float)]
+            row = " | ".join([view.replace("_", " "), method.replace("_", " "), *numbers])
+            assert row in page, f"docs/emulators/{name}.md lacks: {row}"

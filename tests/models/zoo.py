@@ -13,15 +13,24 @@ from coupler_plugin.emulator.load import EmulatorFile, load
 from coupler_plugin.emulator.manifest import Manifest
 
 ZOO: Final = Path(__file__).parents[2] / "torchscript_models" / "zoo"
-COLUMNS: Final = [path.stem for path in sorted(ZOO.glob("*.pt")) if load(path).manifest.kind == "column"]
+_KINDS: Final = {path.stem: load(path).manifest.kind for path in sorted(ZOO.glob("*.pt"))}
+COLUMNS: Final = [name for name, kind in _KINDS.items() if kind == "column"]
+GRIDS: Final = [name for name, kind in _KINDS.items() if kind == "tile"]
+NAMES: Final = [*COLUMNS, *GRIDS]
 #: those that see a year of weather at one place: tests/models/climates.py makes it
 WEATHER: Final = ["carbon_flux", "leaf_area_index"]
 
 
-def first_state(manifest: Manifest, rows: int) -> list[torch.Tensor]:
-    """Return the state of a run that begins, as the argument of `forward` that it is, or none."""
-    columns = [torch.full((rows, entry.size), entry.initial) for entry in manifest.state]
-    return [torch.cat(columns, dim=1)] if columns else []
+def first_state(manifest: Manifest, rows: int, field: tuple[int, ...] = ()) -> list[torch.Tensor]:
+    """Return the state of a run that begins, as the argument of `forward` that it is, or none.
+
+    Parameters
+    ----------
+    field : tuple of int
+        Rows and columns of a tile.
+    """
+    channels = [torch.full((rows, entry.size, *field), entry.initial) for entry in manifest.state]
+    return [torch.cat(channels, dim=1)] if channels else []
 
 
 def answer(file: EmulatorFile, *arguments: torch.Tensor) -> torch.Tensor:
@@ -29,8 +38,9 @@ def answer(file: EmulatorFile, *arguments: torch.Tensor) -> torch.Tensor:
     n_static = sum(entry.size for entry in file.manifest.static)
     if n_static and len(arguments) == 1:
         arguments = (*arguments, torch.zeros(len(arguments[0]), n_static))
+    field = tuple(arguments[0].shape[-2:]) if file.manifest.tile else ()
     with torch.inference_mode():
-        found = file.forward(*arguments, *first_state(file.manifest, len(arguments[0])))
+        found = file.forward(*arguments, *first_state(file.manifest, len(arguments[0]), field))
     return found[0] if isinstance(found, tuple) else found
 
 

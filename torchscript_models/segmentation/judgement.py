@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 CELL: Final = 32  #: pixels along each axis over which shares are compared
 _DIGITS: Final = 4
 
-Numbers = NDArray[np.uint8]
+Numbers = NDArray[np.integer]
 
 
 def judge(truth: Numbers, found: Numbers, classes: Sequence[str]) -> dict[str, Any]:
@@ -30,7 +30,9 @@ def judge(truth: Numbers, found: Numbers, classes: Sequence[str]) -> dict[str, A
         cell of 32 x 32 pixels; `iou` of each class.
     """
     n = len(classes)
-    confusion = np.bincount(truth.reshape(-1).astype(np.int64) * n + found.reshape(-1), minlength=n * n).reshape(n, n)
+    confusion = np.bincount(
+        truth.reshape(-1).astype(np.int64) * n + found.reshape(-1).astype(np.int64), minlength=n * n
+    ).reshape(n, n)
     hits, of_truth, of_found = np.diagonal(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     iou = hits / np.maximum(of_truth + of_found - hits, 1)
     precision, recall = hits / np.maximum(of_found, 1), hits / np.maximum(of_truth, 1)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -16,13 +15,11 @@ from torchscript_models.export import input_entry, training_facts
 from torchscript_models.fitting import Settings
 from torchscript_models.scene_recipe import Batch, SceneRecipe, answers
 from torchscript_models.segmentation.judgement import colour_baselines, judge
-from torchscript_models.segmentation.network import Cover, SegFormer, Segmentation, residual_unet
+from torchscript_models.segmentation.network import Cover, residual_unet
 from torchscript_models.segmentation.scenes import LAND, SURFACES, TREES, WOODLAND, Look, Photograph, photograph
 from torchscript_models.watch import Watch
 
 BANDS: Final = ("red", "green", "blue")
-#: a SegFormer of the size of the U-Net, to compare with: widths, depths, heads
-SMALL_SEGFORMER: Final[tuple[Sequence[int], ...]] = ((16, 32, 64, 128), (1, 1, 1, 1), (1, 2, 4, 8))
 VIEW: Final = "synthetic_test_scenes"
 
 
@@ -59,21 +56,15 @@ class SegmentationRecipe(SceneRecipe):
         return Cover(logits, len(self.classes), is_tree=len(self.classes) == 2).eval()
 
     def evaluate(self, settings: Settings, watch: Watch) -> dict[str, Any]:
-        """Return the scores of the network that `train` gives and of a small SegFormer, on the test scenes."""
-        image, truth = (part.numpy() for part in self.batch(self.scenes["test"]))
-        network = self.train(settings, watch)
-        torch.manual_seed(settings.seed)
-        rival = self.fit(Segmentation(SegFormer(len(self.classes), *SMALL_SEGFORMER)), settings, watch, "segformer")
-        found = {
-            name: answers(logits, torch.from_numpy(image)).argmax(dim=1).numpy().astype(np.uint8)
-            for name, logits in (("unet", network.logits), ("segformer", rival))
-        }
+        """Return the scores of the network that `train` gives, on the test scenes."""
+        image, truth = self.batch(self.scenes["test"])
         trained_on, known = (part.numpy() for part in self.batch(self.scenes["train"]))
-        simple = colour_baselines(trained_on, known.astype(np.uint8), image)
-        truth = truth.astype(np.uint8)
-        tables = {name: judge(truth, numbers, self.classes) for name, numbers in (found | simple).items()}
-        own = tables.pop("unet") | {"other_networks": {"segformer": tables.pop("segformer")}, "baselines": tables}
-        return {VIEW: {"scenes": len(truth), "pixels": int(truth.size), self.targets[0]: own}}
+        network = self.train(settings, watch)
+        found = {"unet": answers(network.logits, image).argmax(dim=1).numpy()}
+        found |= colour_baselines(trained_on, known.astype(np.uint8), image.numpy())
+        tables = {name: judge(truth.numpy(), numbers, self.classes) for name, numbers in found.items()}
+        own = tables.pop("unet") | {"baselines": tables}
+        return {VIEW: {"scenes": len(truth), "pixels": truth.numel(), self.targets[0]: own}}
 
     def described(
         self, settings: Settings, scores: dict[str, Any], outputs: list[dict[str, Any]], **own: Any
