@@ -22,7 +22,7 @@ from coupler_plugin.driver.records import Record
 from coupler_plugin.errors import CouplerError, Status
 
 #: numbers of a field that are read at a time
-_SLAB: Final = 2**22
+_SLAB: Final = 2**20
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,9 @@ class Slabs:
             if slab.first <= number < slab.first + len(slab.values):
                 break
         else:
+            del self._slabs[1:]
             slab = self._load(number)
-            self._slabs = [slab, *self._slabs[:1]]
+            self._slabs.insert(0, slab)
         row = number - slab.first
         if slab.has_gaps[row]:
             self._account(number, slab.values[row], slab.missing[row])
