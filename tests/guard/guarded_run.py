@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run in which every guard has something to do: `run`, or `guarded_run.py CONFIG FIRST STEPS` under mpirun.
+"""A run in which every guard has something to do: `run`, or `guarded_run.py RUNS` under mpirun.
+
+RUNS are a JSON list of runs: the number of ranks, the coupling file, the first step and the number of steps.
 
 The host's own scheme writes its arrays at every step before the coupler does.
 """
@@ -7,6 +9,7 @@ The host's own scheme writes its arrays at every step before the coupler does.
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +18,7 @@ from typing import Any
 import cftime
 import numpy as np
 import yaml
+from part_of_job import on_ranks
 from small_emulators import Affine, CarbonLstm, Store, field, write
 
 from coupler_plugin import Coupler
@@ -104,7 +108,18 @@ def run(config: str | Path, first: int, steps: int, comm: Any = None) -> str:
     return hashlib.sha256(b"".join(column.tobytes() for column in columns)).hexdigest()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Take runs, one after the other, each on its number of ranks; rank 0 prints their hashes."""
     from mpi4py import MPI
 
-    print(run(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), MPI.COMM_WORLD), end="")
+    for ranks, config, first, steps in json.loads(sys.argv[1]):
+
+        def take(comm: Any, config: str = config, first: int = first, steps: int = steps) -> None:
+            if found := run(config, first, steps, comm):
+                print(found)
+
+        on_ranks(MPI.COMM_WORLD, ranks, take)
+
+
+if __name__ == "__main__":
+    main()

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 STEPS = 26
+CUT = 10  #: where another number of ranks goes on
 HERE = Path(__file__).parent
 ENVIRONMENT = {
     **os.environ,
@@ -26,18 +27,9 @@ ENVIRONMENT = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
+    "OMPI_MCA_mpi_yield_when_idle": "1",
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
 }
-
-
-def mpirun(ranks: int, config: Path, first: int, steps: int) -> str:
-    """Run on some ranks and return the hash that rank 0 prints."""
-    if shutil.which("mpirun") is None or find_spec("mpi4py") is None:
-        pytest.skip("needs mpirun and mpi4py")
-    command = ["mpirun", "-n", str(ranks), sys.executable, guarded_run.__file__, str(config), str(first), str(steps)]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.strip()
 
 
 def history(folder: Path) -> dict[str, bytes]:
@@ -56,6 +48,30 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Return the folder of one run without MPI, and its hash."""
     folder = tmp_path_factory.mktemp("whole")
     return folder, guarded_run.run(guarded_run.prepare(folder), 0, STEPS)
+
+
+#: a run: ranks, folder, first step, steps
+RUNS = [
+    *((ranks, f"ranks{ranks}", 0, STEPS) for ranks in (1, 2, 3)),
+    (3, "joined", 0, CUT),
+    (2, "joined", CUT, STEPS - CUT),
+]
+
+
+@pytest.fixture(scope="module")
+def ranked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, str]]:
+    """Return for each folder of `RUNS` where it is, and the hash of its last run; one job takes them all."""
+    if shutil.which("mpirun") is None or find_spec("mpi4py") is None:
+        pytest.skip("needs mpirun and mpi4py")
+    folders = {name: tmp_path_factory.mktemp(name) for _, name, _, _ in RUNS}
+    configs = {name: str(guarded_run.prepare(folder)) for name, folder in folders.items()}
+    runs = json.dumps([[ranks, configs[name], first, steps] for ranks, name, first, steps in RUNS])
+    command = ["mpirun", "-n", "3", sys.executable, guarded_run.__file__, runs]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    hashes = done.stdout.split()
+    assert len(hashes) == len(RUNS)
+    return {name: (folders[name], found) for (_, name, _, _), found in zip(RUNS, hashes, strict=True)}
 
 
 def test_every_guard_has_something_to_do(whole: tuple[Path, str]) -> None:
@@ -79,16 +95,11 @@ def test_two_runs_joined_by_a_restart_have_the_bits_of_one(whole: tuple[Path, st
     assert guards(tmp_path) == guards(whole[0])
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3])
-def test_bits_do_not_depend_on_the_ranks(whole: tuple[Path, str], tmp_path: Path, ranks: int) -> None:
-    assert mpirun(ranks, guarded_run.prepare(tmp_path), 0, STEPS) == whole[1]
-    assert history(tmp_path) == history(whole[0])
-    assert guards(tmp_path) == guards(whole[0])
-
-
-def test_restart_on_another_number_of_ranks_has_the_same_bits(whole: tuple[Path, str], tmp_path: Path) -> None:
-    config = guarded_run.prepare(tmp_path)
-    mpirun(3, config, 0, 10)
-    assert mpirun(2, config, 10, STEPS - 10) == whole[1]
-    assert history(tmp_path) == history(whole[0])
-    assert guards(tmp_path) == guards(whole[0])
+@pytest.mark.parametrize("name", ["ranks1", "ranks2", "ranks3", "joined"])
+def test_bits_do_not_depend_on_the_ranks_nor_on_those_before_a_restart(
+    whole: tuple[Path, str], ranked: dict[str, tuple[Path, str]], name: str
+) -> None:
+    folder, found = ranked[name]
+    assert found == whole[1]
+    assert history(folder) == history(whole[0])
+    assert guards(folder) == guards(whole[0])
