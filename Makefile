@@ -62,6 +62,7 @@ lint: setup ## check style and types, and compile without a warning
 
 bench: setup ## measure what a step costs: docs/performance.md
 	$(python) benchmarks/step_cost.py
+	$(python) benchmarks/parts.py
 	PATH="$(CURDIR)/.venv/bin:$$PATH" $(python) benchmarks/networks.py
 
 readme: setup ## write the parts of README.md that come from other files

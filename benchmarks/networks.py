@@ -6,7 +6,7 @@ counted (the clock's, with several threads), so that a busy machine disturbs the
 or fails.
 
     make bench                                    all of it
-    python benchmarks/networks.py --threads 2     blocks over threads
+    python benchmarks/networks.py --threads 2     with two threads alone
     CMAKE_PREFIX_PATH=<FTorch> make bench         with FTorch
 """
 
@@ -17,24 +17,27 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import argparse
+import hashlib
 import json
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
 import torch
-from step_cost import COMPILER, HERE, LAYERS, machine, network, output
+from step_cost import COMPILER, HERE, LAYERS, machine, network, output, resident
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from coupler_plugin.config.emulators import BLOCK
 from coupler_plugin.emulator import manifest
+from coupler_plugin.emulator.compiling import compile_emulator
 from torchscript_models.unet import UNet
 
 BUILD = HERE.parent / "build" / "benchmarks"
@@ -150,6 +153,11 @@ class Program:
             sys.exit(f"'{self._process.args}' stopped with status {self._process.wait()}")
         return float(answer[1 if self._uses_clock else 0])
 
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
     def end(self) -> None:
         """End the process."""
         self._process.communicate()
@@ -203,9 +211,30 @@ def write_setup(folder: Path, case: Case, threads: int, is_split: bool) -> Path:
     manifest.save(torch.jit.script(case.module), described, folder / f"{stem}.pt")
     fields = "".join(f"  - {{name: {name}, long_name: random, units: '1'}}\n" for name in (*names, "answers"))
     block = "exact" if case.n == 1 else BLOCK
+    about_run = f"threads: {threads}\nfields:\n{fields}emulators:\n  - block: {block}\n    model: {stem}.pt"
     path = folder / f"{stem}.yml"
-    path.write_text(f"threads: {threads}\nemulators: [{{model: {stem}.pt, block: {block}}}]\nfields:\n{fields}")
+    path.write_text(f"{about_run}\n")
+    if not is_split and case.n >= BLOCK:
+        package = _package(folder / "one.pt", case)
+        digest = hashlib.sha256(package.read_bytes()).hexdigest()
+        compiled = about_run.replace(f"{stem}.pt", str(package)) + f"\n    sha256: {digest}\n"
+        (folder / "compiled.yml").write_text(compiled)
     return path
+
+
+@cache
+def _packages() -> tuple[Path, dict[str, Path]]:
+    """Return where packages are kept, and those that there are by the name of their network."""
+    return Path(tempfile.mkdtemp(prefix="benchmark_packages_")), {}
+
+
+def _package(model: Path, case: Case) -> Path:
+    """Return the compiled package of a network, made once for all numbers of columns."""
+    folder, made = _packages()
+    if case.name not in made:
+        made[case.name] = folder / f"{case.name.split()[0]}.pt2"
+        compile_emulator(model, made[case.name], BLOCK)
+    return made[case.name]
 
 
 def programs(built: dict[str, Path], folder: Path, case: Case, threads: int) -> dict[str, Program]:
@@ -218,6 +247,11 @@ def programs(built: dict[str, Path], folder: Path, case: Case, threads: int) -> 
         "torch, Python": [sys.executable, __file__, "--bare", *bare],
         "plugin, one real32 array": [built["coupled"], one, case.n, case.shape[-1], case.answers, "one32"],
     }
+    if case.n >= BLOCK:
+        config = folder / "compiled.yml"
+        commands["plugin, compiled, one real32 array"] = [
+            built["coupled"], config, case.n, case.shape[-1], case.answers, "one32",
+        ]  # fmt: skip
     if case.name == "MLP":
         eight = write_setup(folder, case, threads, is_split=True)
         for kind in ("eight32", "eight64"):
@@ -278,48 +312,72 @@ def print_case(case: Case, times: dict[str, dict[str, float]], least: float) -> 
     for name, time in times.items():
         beside = f"{time['median'] / ftorch:.2f}" if ftorch else ""
         quartiles = f"{time['q1']:,.1f} - {time['q3']:,.1f}"
+        quartiles = f"{quartiles} | {time['fastest']:,.1f}"
+        ratios = f"{time['median'] / bare:.2f} | {beside} | {least:,.1f} | {least / time['median']:.0%}"
         print(
-            f"| {case.name}, {case.n:,} | {name} | {time['median']:,.1f} | {quartiles} | "
-            f"{time['fastest']:,.1f} | {time['median'] / bare:.2f} | {beside} | {least:,.1f} |"
+            f"| {case.name}, {case.n:,} | {name} | {time['median']:,.1f} | {quartiles} | {ratios} |",
+            flush=True,
         )
 
 
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch")
+    parser.add_argument("--threads", type=int, help="threads of torch; default: one, and then two")
     parser.add_argument("--rounds", type=int, default=31, help="batches of each kind")
     parser.add_argument("--seconds", type=float, default=0.02, help="length of a batch")
     parser.add_argument("--out", type=Path, default=HERE / "out" / "networks.json", help="JSON file to write")
     options = parser.parse_args()
 
-    if options.threads == 1:  # all share one core, in turns
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     built, reached, about = build(), rates(), machine()
-    print(
-        f"\n{about['date']}, {options.threads} thread(s) of {about['processor']}, load {about['load']}, torch "
-        f"{about['torch']}, {about['compiler']}; one core: {reached['sgemm'] / 1e9:.0f} GFLOP/s in a product, "
-        f"{reached['copy'] / 1e9:.1f} GB/s in a copy.\n"
-    )
-    print("| network, columns | called by | median [us] | quartiles [us] | fastest [us] | / torch | / FTorch | least |")
-    print("|---|---|---:|---:|---:|---:|---:|---:|")
-    result: dict[str, Any] = {"machine": about, "threads": options.threads, "rates": reached, "cases": {}}
-    for case in cases():
-        with tempfile.TemporaryDirectory() as folder:
-            running = programs(built, Path(folder), case, options.threads)
-            times = measure(running, options.seconds, options.rounds)
-            least = case.roofline(reached)
-            first = {name: program.first for name, program in running.items()}
-            for program in running.values():
-                program.end()
-        print_case(case, times, least)
-        key = f"{case.name}, {case.n}"
-        result["cases"][key] = {"times": times, "least": least, "first_step": first}
-    print("\nFrom the start of the program to the end of the first step (MLP, one column):")
-    for name, seconds in result["cases"]["MLP, 1"]["first_step"].items():
-        print(f"- {name}: {seconds:.1f} s")
+    result: dict[str, Any] = {"machine": about, "rates": reached, "cases": {}}
+    cores = os.sched_getaffinity(0)
+    for threads in [options.threads] if options.threads else [1, 2]:
+        os.sched_setaffinity(0, {max(cores)} if threads == 1 else cores)  # on one core all take turns
+        print(
+            f"\n{about['date']}, {threads} thread(s) of {about['processor']}, load {about['load']}, torch "
+            f"{about['torch']}, {about['compiler']}; one core: {reached['sgemm'] / 1e9:.0f} GFLOP/s in a product, "
+            f"{reached['copy'] / 1e9:.1f} GB/s in a copy.\n"
+        )
+        columns = "median [us] | quartiles [us] | fastest [us] | / torch | / FTorch | least | of it"
+        print(f"| network, columns | called by | {columns} |")
+        print("|---|---|---:|---:|---:|---:|---:|---:|---:|", flush=True)
+        for case in cases():
+            if threads == 1 or case.n > BLOCK:  # threads share blocks
+                result["cases"][f"{case.name}, {case.n}, {threads}"] = run(case, built, reached, threads, options)
+    print_processes(result["cases"])
     options.out.parent.mkdir(exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def run(
+    case: Case, built: dict[str, Path], reached: dict[str, float], threads: int, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Measure a case and print its rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        running = programs(built, Path(folder), case, threads)
+        times = measure(running, options.seconds, options.rounds)
+        found = {
+            "times": times,
+            "least": case.roofline(reached) / threads,
+            "first_step": {name: program.first for name, program in running.items()},
+            "memory": {name: resident(program.pid) for name, program in running.items()},
+        }
+        for program in running.values():
+            program.end()
+    print_case(case, times, found["least"])
+    return found
+
+
+def print_processes(measured: dict[str, Any]) -> None:
+    """Print what a process takes to start, and what memory it has after its steps."""
+    few, many = (measured.get(f"MLP, {n}, 1") for n in (SIZES[0], SIZES[-1]))
+    if few and many:
+        print("\n| called by | to the end of the first step [s] | memory, 1 column [MiB] | memory, 65,536 [MiB] |")
+        print("|---|---:|---:|---:|")
+        for name, first in many["first_step"].items():
+            first, small = few["first_step"].get(name, first), few["memory"].get(name)
+            print(f"| {name} | {first:.1f} | {'' if small is None else f'{small:.0f}'} | {many['memory'][name]:.0f} |")
 
 
 if __name__ == "__main__":
