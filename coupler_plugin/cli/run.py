@@ -94,7 +94,7 @@ def launch(ranks: int) -> int:
     while True:
         try:
             code = process.wait()
-            return INTERRUPTED if interrupted else code
+            return INTERRUPTED if interrupted and code else code  # the run may have ended well just before
         except KeyboardInterrupt:
             interrupted = True
             process.send_signal(signal.SIGUSR1)

@@ -15,6 +15,7 @@ from small_emulators import Store, field, write, write_carbon, write_echo
 
 from coupler_plugin import Status, __version__
 from coupler_plugin.cli import main
+from coupler_plugin.cli.run import launch
 
 Cli = Callable[..., str]
 
@@ -229,3 +230,17 @@ def test_module_is_the_same_command_and_shows_no_traceback(tmp_path: Path) -> No
     assert done.returncode == Status.CONFIG
     assert done.stderr.startswith("error: cannot read the coupling file")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("code", "shown"), [(0, 0), (130, 130), (137, 130)])
+def test_interrupt_of_ranks_is_shown_unless_they_have_ended_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, shown: int
+) -> None:
+    launcher = tmp_path / "mpirun"
+    launcher.write_text(
+        f"#!/bin/sh\ntrap 'exit {code}' USR1\nsleep 0.5\nkill -INT $PPID\nwhile :; do sleep 0.05; done\n"
+    )
+    launcher.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(sys, "argv", ["coupler-plugin", "run", "-n", "2", "coupling.yml"])
+    assert launch(2) == shown
