@@ -17,8 +17,8 @@ import xarray as xr
 import yaml
 from rich.console import Console
 
-from coupler_plugin import report_table
 from coupler_plugin.driver import run
+from coupler_plugin.report import terminal
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "benchmarks" / "out" / "long_run"
@@ -35,7 +35,7 @@ def main() -> None:
     write_weather(OUT / "weather.zarr", options.sites, options.years)
     coupler = run(write_coupling_file(OUT / "run.yml", options.years))
     console = Console()
-    for table in report_table.tables(coupler.report):
+    for table in terminal.tables(coupler.report):
         console.print(table)
 
 

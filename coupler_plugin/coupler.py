@@ -27,17 +27,17 @@ from coupler_plugin.config.faults import faults
 from coupler_plugin.emulator.beside import LaggedEmulator, Worker
 from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.emulator.from_config import load_emulators
-from coupler_plugin.energy import Meter
 from coupler_plugin.errors import CouplerError, RanksAwayError, Status
 from coupler_plugin.exchange import Exchange, producers
 from coupler_plugin.fields import Fields
 from coupler_plugin.meeting import meet
+from coupler_plugin.output.writers import Writers
 from coupler_plugin.parallel import never_alone, together
-from coupler_plugin.restart import Restarts
+from coupler_plugin.report.energy import Meter
+from coupler_plugin.restart.restarts import Restarts
 from coupler_plugin.timers import Timers
 from coupler_plugin.windows import Windows
 from coupler_plugin.wiring import Scheduled, Wiring
-from coupler_plugin.writers import Writers
 
 if TYPE_CHECKING:
     from mpi4py import MPI

@@ -20,9 +20,9 @@ from coupler_plugin.emulator.ports import Reader
 from coupler_plugin.exchange import Exchange
 from coupler_plugin.fields import Conversion, Fields
 from coupler_plugin.guard.surround import Surveyor
+from coupler_plugin.output.writers import Writers
 from coupler_plugin.parallel import allgather, rank_of, together
 from coupler_plugin.windows import Window, Windows
-from coupler_plugin.writers import Writers
 
 if TYPE_CHECKING:
     from mpi4py import MPI

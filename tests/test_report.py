@@ -19,7 +19,7 @@ from refusal import refused
 from small_emulators import field, write_echo, write_mlp
 
 from coupler_plugin import Coupler, Status, __version__
-from coupler_plugin.report_page import shares
+from coupler_plugin.report.page import shares
 from coupler_plugin.timers import PHASES
 
 Couple = Callable[..., Coupler]

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from coupler_plugin import report_page, report_table
 from coupler_plugin.errors import CouplerError, Status
+from coupler_plugin.report import page, terminal
 
 
 @click.command()
@@ -20,7 +20,7 @@ def report(file: Path, html: Path | None) -> None:
     """Show what the run cost that wrote the report FILE (JSON)."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        tables = report_table.tables(content)
+        tables = terminal.tables(content)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CouplerError(Status.IO, f"'{file}' is no report of a run: {error}.") from error
     if html is None:
@@ -29,7 +29,7 @@ def report(file: Path, html: Path | None) -> None:
             console.print(table)
         return
     try:
-        html.write_text(report_page.page(content), encoding="utf-8")
+        html.write_text(page.page(content), encoding="utf-8")
     except OSError as error:
         raise CouplerError(Status.IO, f"cannot write the page '{html}': {error.strerror}.") from error
     click.echo(html)

@@ -16,9 +16,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from coupler_plugin import report_table
 from coupler_plugin.coupler import Coupler
 from coupler_plugin.errors import CouplerError, Status
+from coupler_plugin.report import terminal
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -55,7 +55,7 @@ def run(file: Path, ranks: int, overwrite: bool, resume: bool, dry_run: bool) ->
             tables = driver.plan(driver.prepare(file, comm, overwrite, resume))
         else:
             coupler = driver.run(file, comm, overwrite, resume)
-            tables = [_result(coupler), *(report_table.tables(coupler.report) if coupler.report else [])]
+            tables = [_result(coupler), *(terminal.tables(coupler.report) if coupler.report else [])]
     except KeyboardInterrupt:
         if is_root:
             click.echo("interrupted; the step was finished and what the coupling file asks for is written", err=True)

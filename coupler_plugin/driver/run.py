@@ -28,7 +28,7 @@ from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.exchange import producers
 from coupler_plugin.fields import FieldEntry
 from coupler_plugin.parallel import allgather, any_of, broadcast, rank_of, size_of, together
-from coupler_plugin.restart_files import newest
+from coupler_plugin.restart.files import newest
 
 if TYPE_CHECKING:
     from mpi4py import MPI

@@ -28,7 +28,7 @@ from coupler_plugin.ensemble.output import Output, Score
 from coupler_plugin.ensemble.section import EnsembleFile, HostsSection, StatisticsSection
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.fields import Fields
-from coupler_plugin.history import Column
+from coupler_plugin.output.history import Column
 
 
 def run_hosts(ensemble: EnsembleFile, hosts: HostsSection, folder: Path, overwrite: bool) -> dict[str, Score]:

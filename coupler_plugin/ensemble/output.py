@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from coupler_plugin import history_files
 from coupler_plugin.cells import Cells, Values
 from coupler_plugin.clock import Clock
 from coupler_plugin.ensemble import statistics
 from coupler_plugin.ensemble.members import Member
 from coupler_plugin.errors import CouplerError, Status
-from coupler_plugin.history import Column
-from coupler_plugin.history_files import Contents, HistoryFile, Variable
 from coupler_plugin.noise import uniform
+from coupler_plugin.output import history_files
+from coupler_plugin.output.history import Column
+from coupler_plugin.output.history_files import Contents, HistoryFile, Variable
 from coupler_plugin.parallel import Gather, together
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ from coupler_plugin.ensemble.observations import Observations
 from coupler_plugin.ensemble.output import Output, Score
 from coupler_plugin.ensemble.section import EnsembleFile, FiguresSection, HostsSection, load_ensemble
 from coupler_plugin.errors import CouplerError, Status
-from coupler_plugin.history import Column
+from coupler_plugin.output.history import Column
 from coupler_plugin.parallel import allgather, any_of, broadcast, rank_of, together
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from coupler_plugin.clock import Clock
 from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.errors import CouplerError, Status
-from coupler_plugin.restart_files import Memory
+from coupler_plugin.restart.files import Memory
 from coupler_plugin.windows import Window
 
 #: form of what is remembered; a reader accepts every version up to its own

@@ -16,8 +16,8 @@ from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.exchange import Exchange, producers
 from coupler_plugin.fields import Conversion, Fields
 from coupler_plugin.guard.flags import FlagArray, flag_attributes
-from coupler_plugin.history import Column, History
-from coupler_plugin.table import Table
+from coupler_plugin.output.history import Column, History
+from coupler_plugin.output.table import Table
 from coupler_plugin.windows import Window
 
 if TYPE_CHECKING:

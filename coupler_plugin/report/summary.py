@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from coupler_plugin import energy, report_page
 from coupler_plugin.cells import Cells
 from coupler_plugin.clock import Clock
 from coupler_plugin.config.files import ReportSection
@@ -25,6 +24,7 @@ from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.guard import shadow
 from coupler_plugin.machine import peak_memory, processor_time
 from coupler_plugin.parallel import Gather, allgather, rank_of, size_of, together
+from coupler_plugin.report import energy, page
 from coupler_plugin.storage import cannot_write, write_text
 from coupler_plugin.timers import Event, Timers
 
@@ -176,7 +176,7 @@ def write(report: Mapping[str, Any], section: ReportSection, comm: MPI.Comm | No
             return
         _write(section.file, lambda: json.dumps(report, indent=1) + "\n")
         if section.html:
-            _write(section.html, lambda: report_page.page(report))
+            _write(section.html, lambda: page.page(report))
         if section.trace:
             _write(section.trace, lambda: json.dumps(trace(report)) + "\n")
 

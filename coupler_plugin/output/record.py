@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from coupler_plugin import history_files
 from coupler_plugin.cells import Cells, Values
 from coupler_plugin.clock import Clock
 from coupler_plugin.config.constants import Constant
@@ -28,8 +27,9 @@ from coupler_plugin.emulator.ports import Reader
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.exchange import Exchange
 from coupler_plugin.fields import Fields
-from coupler_plugin.history_files import Contents, HistoryFile, Variable
 from coupler_plugin.noise import uniform
+from coupler_plugin.output import history_files
+from coupler_plugin.output.history_files import Contents, HistoryFile, Variable
 from coupler_plugin.parallel import Gather, allgather, broadcast, together
 from coupler_plugin.windows import Window
 

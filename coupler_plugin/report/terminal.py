@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from coupler_plugin.report_page import PHASES, emulator_rows, facts, shares
+from coupler_plugin.report.page import PHASES, emulator_rows, facts, shares
 
 
 def tables(report: Mapping[str, Any]) -> list[Table]:

@@ -14,10 +14,10 @@ from coupler_plugin.config import Config
 from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.exchange import Exchange
 from coupler_plugin.fields import Fields
-from coupler_plugin.history import stamp
+from coupler_plugin.output.history import stamp
+from coupler_plugin.output.record import Recorder
+from coupler_plugin.output.stream import Stream
 from coupler_plugin.parallel import together
-from coupler_plugin.record import Recorder
-from coupler_plugin.stream import Stream
 from coupler_plugin.windows import Window, Windows
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from coupler_plugin.config import Config
 from coupler_plugin.config.files import RestartSection
 from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.emulator.gridded import gridded
-from coupler_plugin.memory import check_fit, recall, restore
 from coupler_plugin.parallel import together
-from coupler_plugin.restart_files import Memory, RestartFiles
+from coupler_plugin.restart.files import Memory, RestartFiles
+from coupler_plugin.restart.memory import check_fit, recall, restore
 from coupler_plugin.windows import Windows
 
 if TYPE_CHECKING:
