@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cached_property
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -128,13 +130,30 @@ class TreeCoverRecipe(SegmentationRecipe):
 
 
 class SurfaceClassesRecipe(SegmentationRecipe):
-    """What covers the ground: buildings, woodland, water, roads, or none of them."""
+    """What covers the ground: buildings, woodland, water, roads, or none of them.
+
+    A class counts with its frequency to the power of -1/2: roads and buildings cover little.
+    """
 
     name = "surface_classes"
+    settings = replace(SegmentationRecipe.settings, epochs=40, patience=40)
     targets: ClassVar[tuple[str, ...]] = ("surfaceFrac",)
     classes = SURFACES
     look = LAND
     first_seed = 2
+
+    @cached_property
+    def weights(self) -> Tensor:
+        """The weights of the classes in the loss, of mean 1 over all training pixels, shape (classes,)."""
+        _, numbers = self.batch(self.scenes["train"])
+        share = torch.bincount(numbers.reshape(-1), minlength=len(self.classes)) / numbers.numel()
+        weights = share.clamp(min=1e-3) ** -0.5
+        return weights / (share * weights).sum()
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Return the weighted cross entropy."""
+        image, numbers = batch
+        return cross_entropy(network(image), numbers, self.weights.to(image.device))
 
     def manifest(self, settings: Settings, scores: dict[str, Any]) -> Manifest:
         """Return the manifest of the network that `train` gives."""
