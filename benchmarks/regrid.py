@@ -32,7 +32,11 @@ from typing import Any
 import numpy as np
 
 from coupler_plugin import CouplerError
+from coupler_plugin.cells import Cells
+from coupler_plugin.emulator.planning import Planner
+from coupler_plugin.fields import Fields
 from coupler_plugin.regrid import Grid, Route, WeightFile, latlon, make_weights, weights_file
+from coupler_plugin.regrid.section import GridSection, RegridSection
 
 HERE = Path(__file__).parent
 FINE, COARSE = 0.25, 1.0
@@ -133,14 +137,39 @@ def plan_on_ranks(path: Path) -> None:
         print(json.dumps(answer))
 
 
-def plan(path: Path) -> list[dict[str, Any]]:
+def own_grid_on_ranks(cache: Path) -> None:
+    """Plan an emulator's own grid of 0.25 degrees for a host of 0.5 degrees; rank 0 prints what each rank holds."""
+    from mpi4py import MPI
+
+    comm = MPI.COMM_WORLD
+    section = RegridSection.model_validate({"host_grid": {"latlon": 0.5}, "edges": "latitude", "cache": cache})
+    own = GridSection.model_validate({"latlon": FINE})
+    rows = np.array_split(np.arange(360), comm.size)[comm.rank]
+    ids = (720 * rows[:, None] + np.arange(1, 721)).ravel()
+    lat, lon = np.divmod(ids - 1, 720)
+    before = resident()
+    comm.Barrier()
+    begin = perf_counter()
+    planner = Planner(section, Fields([]), Cells(ids, 0.5 * lon + 0.25, 0.5 * lat - 89.75), comm)
+    kept_plan = planner.plan("benchmark", own, ["pr"], ["evspsbl"], None)
+    comm.Barrier()
+    planned = perf_counter() - begin
+    del planner
+    most, kept = comm.allgather(peak() - before), comm.allgather(resident() - before)
+    others = slice(1, None) if comm.size > 1 else slice(None)
+    if comm.rank == 0:
+        row = {"ranks": comm.size, "cells": kept_plan.cells.n, "plan": planned, "kept_mb": max(kept)}
+        print(json.dumps({**row, "peak_rank_0_mb": most[0], "peak_others_mb": max(most[others])}))
+
+
+def plan(mode: str, path: Path) -> list[dict[str, Any]]:
     """Measure the planning on several ranks, by starting this file under mpirun."""
     if shutil.which("mpirun") is None:
         return []
     allowed = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     rows = []
     for ranks in RANKS:
-        command = ["mpirun", "--oversubscribe", "-n", str(ranks), sys.executable, __file__, "--plan", str(path)]
+        command = ["mpirun", "--oversubscribe", "-n", str(ranks), sys.executable, __file__, mode, str(path)]
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | allowed)
         rows.append(json.loads(done.stdout.strip().splitlines()[-1]))
     return rows
@@ -155,10 +184,14 @@ def table(title: str, rows: list[dict[str, Any]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--plan", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--own-grid", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--skip-engines", action="store_true", help="do not measure the making of weights")
     arguments = parser.parse_args()
     if arguments.plan:
         plan_on_ranks(arguments.plan)
+        return
+    if arguments.own_grid:
+        own_grid_on_ranks(arguments.own_grid)
         return
     fine, coarse = latlon(FINE), latlon(COARSE)
     result: dict[str, Any] = {"python": platform.python_version(), "machine": platform.processor()}
@@ -173,8 +206,13 @@ def main() -> None:
             down = weights_file(Path(folder), fine, coarse, "conservative", edges="latitude")
         result["apply"] = apply(down)
         table("carrying fields, 0.25 -> 1 degree on one rank [s]", result["apply"])
-        result["plan"] = plan(down)
+        result["plan"] = plan("--plan", down)
         table("planning a route of 1,036,800 source cells [s], and what it costs a rank [MB]", result["plan"])
+        plan("--own-grid", Path(folder))  # makes the weights, which the others find
+        result["own_grid"] = plan("--own-grid", Path(folder))
+        table(
+            "planning a grid of 0.25 degrees for a host of 0.5 [s], and what it costs a rank [MB]", result["own_grid"]
+        )
     (HERE / "out").mkdir(exist_ok=True)
     (HERE / "out" / "regrid.json").write_text(json.dumps(result, indent=1))
 
