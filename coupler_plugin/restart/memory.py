@@ -24,6 +24,7 @@ _MUST_FIT: Final = {
     "grid": ("grid", None),
     "seed": ("seed", None),
     "lag": ("lag", None),
+    "precision": ("precision", None),
 }
 
 
@@ -38,6 +39,7 @@ class _EmulatorFacts(_Strict):
     grid: str | None = None
     seed: int | None = None
     lag: int | None = None
+    precision: str = "float32"  # restarts of earlier days have none
     calls: int = Field(ge=0)
 
 
@@ -54,10 +56,10 @@ class _Facts(_Strict):
     windows: dict[str, _WindowFacts]
 
 
-def _check_form(facts: object) -> None:
-    """Check that these are facts of a restart; what a later version adds to them does not matter."""
+def _read_facts(facts: object) -> _Facts:
+    """Return the facts of a restart, if they are such; what a later version adds to them does not matter."""
     try:
-        _Facts.model_validate(facts)
+        return _Facts.model_validate(facts)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "facts"
@@ -118,6 +120,7 @@ def _identity(emulator: ColumnEmulator) -> dict[str, Any]:
         "grid": emulator.grid_name,
         "seed": emulator.section.seed if emulator.file.draws else None,
         "lag": emulator.section.lag or None,
+        "precision": emulator.section.precision,
     }
 
 
@@ -142,17 +145,18 @@ def check_fit(
     CouplerError
         CONFIG, with the difference; IO, when these are no facts of a restart, or those of a newer plugin.
     """
-    _check_form(facts)
-    _same("the calendar", facts["calendar"], clock.calendar)
-    _same("the time", facts["time"], clock.now)
-    _same("the list of emulators", sorted(facts["emulators"]), sorted(emulator.key for emulator in emulators))
+    found = _read_facts(facts)
+    _same("the calendar", found.calendar, clock.calendar)
+    _same("the time", found.time, clock.now)
+    _same("the list of emulators", sorted(found.emulators), sorted(emulator.key for emulator in emulators))
     for emulator in emulators:
+        before = found.emulators[emulator.key]
         for key, (what, name) in _MUST_FIT.items():
             if name not in accept:
                 hint = f", or write 'accept: [{name}]' under 'restart:' if the difference is meant" if name else ""
-                before, now = facts["emulators"][emulator.key].get(key), _identity(emulator)[key]
-                _same(f"the {what} of the emulator '{emulator.name}'", before, now, hint)
-        emulator.calls = facts["emulators"][emulator.key]["calls"]
+                now = _identity(emulator)[key]
+                _same(f"the {what} of the emulator '{emulator.name}'", getattr(before, key), now, hint)
+        emulator.calls = before.calls
 
 
 def _same(what: str, before: object, now: object, hint: str = "") -> None:

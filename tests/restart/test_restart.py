@@ -149,6 +149,14 @@ def test_other_block_size_is_refused_unless_accepted(carbon: Callable[..., Path]
     begin(carbon(block=32, accept=["block"]))
 
 
+def test_other_precision_is_refused(carbon: Callable[..., Path]) -> None:
+    config = carbon()
+    written(config)
+    config.write_text(config.read_text().replace("model: carbon.pt", "model: carbon.pt\n  precision: bfloat16"))
+    with refused(Status.CONFIG, "precision", "was float32 and is bfloat16"):
+        begin(config)
+
+
 def test_other_model_file_is_refused_unless_accepted(tmp_path: Path, carbon: Callable[..., Path]) -> None:
     written(carbon())
     write_carbon(tmp_path / "carbon.pt", version="2.0.0")
