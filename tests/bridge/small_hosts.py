@@ -113,9 +113,11 @@ class Hosts:
     ) -> Run:
         """Run a program, on `ranks` ranks under mpirun where that is not 0; `check` demands success."""
         command = [str(program), *map(str, arguments)]
-        if ranks:
-            command = ["mpirun", "--oversubscribe", "-n", str(ranks), *command]
-        done = execute(command, cwd=cwd or self.folder, check=check, **{**self.environment, **environment})
+        own = {**self.environment, **environment}
+        if ranks:  # what watches the hosts is not for mpirun itself, which has races of its own
+            watched = [word for name in self.environment for word in ("-x", f"{name}={own.pop(name)}")]
+            command = ["mpirun", "--oversubscribe", "-n", str(ranks), *watched, *command]
+        done = execute(command, cwd=cwd or self.folder, check=check, **own)
         return Run(done.returncode, done.stdout, done.stderr)
 
 
