@@ -9,6 +9,7 @@ same check has shown to give every row the bits of the full block.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,13 +89,12 @@ class Blocks:
         columns: Columns | None = None,
     ) -> None:
         manifest = emulator.manifest
-        self._forward = emulator.forward
-        self._writes_answer = False
+        self._module = Fused(emulator.forward)
         self._path = emulator.path
         self._is_fixed = emulator.block is not None
         self._n = n
-        if n and emulator.fused is not None:
-            self._use_if_same(emulator.fused, manifest, n if block == "exact" else block)
+        if n:
+            self._use_first_same(emulator.fused, manifest, n if block == "exact" else block)
         self.keeps_bits = block != "exact"
         self.sizes = self._choose_sizes(manifest, block)
         rows = sum(self.sizes)
@@ -117,8 +117,9 @@ class Blocks:
         if manifest.state:
             arguments.append(self._split(state))
         answers = self._split(outputs)
-        if self._writes_answer:
+        if self._module.writes_answer:
             arguments.append(answers)
+        arguments += self._products(lanes)
         self._arguments = list(zip(*arguments, strict=True)) if arguments else [()] * len(self.sizes)
         self._output_rows = [Rows(block, "outputs") for block in answers]
         self.inputs, self.static, self.state, self.outputs = (
@@ -170,7 +171,7 @@ class Blocks:
             arguments = self._arguments[index]
             if self._window is not None:
                 arguments = (self._window.block(index), *arguments)
-            answer = self._forward(*arguments)
+            answer = self._module.call(*arguments)
             if self._state_rows is not None:
                 answer, state = answer
                 self._state_rows[index].take(state)
@@ -193,20 +194,32 @@ class Blocks:
             return (block,) * (full + bool(tail))
         return (block,) * full + ((smallest_bucket(call, whole, tail),) if tail else ())
 
-    def _use_if_same(self, fused: Fused, manifest: Manifest, rows: int) -> None:
-        """Run the module in fewer operations, if that gives the same bits."""
-        sample = sample_arguments(manifest, rows)
-        forward, whole = self._forward, self._checked(sample, manifest)
-        self._forward, self._writes_answer = fused.call, fused.writes_answer
-        try:
-            is_same = all(
-                _gives_same_bits(lambda _: self._checked(sample, manifest), whole, [torch.arange(rows)])
-                for _ in range(_WARM_UP)
-            )
-        except CouplerError:
-            is_same = False
-        if not is_same:
-            self._forward, self._writes_answer = forward, False
+    def _products(self, lanes: int) -> list[list[torch.Tensor]]:
+        """Return memory for each product of the module, block by block; those of a lane follow each other."""
+        keys = [(size, index % lanes) for index, size in enumerate(self.sizes)]
+        made = [{(size, lane): torch.empty(size, width) for size, lane in keys} for width in self._module.widths]
+        return [[memory[key] for key in keys] for memory in made]
+
+    def _use_first_same(self, candidates: Sequence[Fused], manifest: Manifest, rows: int) -> None:
+        """Run the module in fewer operations, in the first way that gives the same bits."""
+        if not candidates:
+            return
+        sample, as_it_is = sample_arguments(manifest, rows), self._module
+        whole = self._checked(sample, manifest)
+
+        def is_same() -> bool:
+            return _gives_same_bits(lambda _: self._checked(sample, manifest), whole, [torch.arange(rows)])
+
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "An output with one or more elements was resized")
+            for candidate in candidates:
+                self._module = candidate
+                try:
+                    if all(is_same() for _ in range(_WARM_UP)):
+                        return
+                except CouplerError:
+                    continue
+        self._module = as_it_is
 
     def _warm_up(self, manifest: Manifest) -> None:
         for size in dict.fromkeys(self.sizes):
@@ -215,8 +228,13 @@ class Blocks:
                 self._checked(sample, manifest)
 
     def _checked(self, arguments: Sequence[torch.Tensor], manifest: Manifest) -> list[torch.Tensor]:
-        into = [torch.empty(len(arguments[0]), manifest.n_outputs)] if self._writes_answer else []
-        return checked(self._forward, arguments, manifest, self._path, into)
+        rows, module = len(arguments[0]), self._module
+        widths = [manifest.n_outputs] * module.writes_answer + [*module.widths]
+        memory = [torch.empty(rows, width) for width in widths]
+        parts = checked(module.call, arguments, manifest, self._path, memory)
+        if any(len(product) != rows for product in memory):  # torch has made it fit
+            raise CouplerError(Status.MODEL, f"the emulator '{self._path}' has products of other numbers of rows.")
+        return parts
 
 
 def failure(name: str, error: Exception) -> CouplerError:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,8 +28,8 @@ class EmulatorFile:
         The network, without the layers that Python puts around a module's call.
     sha256 : str
         Hash of the file.
-    fused : Fused, optional
-        The same in fewer operations, to be used where it gives the same bits.
+    fused : sequence of Fused
+        The same in fewer operations, the best one first, to be used where it gives the same bits.
     draws : bool
         Whether each call draws random numbers.
     is_seeded : bool
@@ -42,7 +42,7 @@ class EmulatorFile:
     manifest: Manifest
     forward: Callable[..., Any]
     sha256: str
-    fused: Fused | None = None
+    fused: Sequence[Fused] = ()
     draws: bool = False
     is_seeded: bool = False
     block: int | None = None

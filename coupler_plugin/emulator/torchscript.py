@@ -42,8 +42,8 @@ def read(found: Found, asked: Asked) -> EmulatorFile:
     if asked.device != CPU or asked.precision != "float32":
         call = forward if asked.precision == "float32" else InBfloat16(forward, asked.device)
         call = call if asked.device == CPU else OnDevice(call, asked.device)
-        return EmulatorFile(path, found.manifest, call, found.sha256, None, draws)
-    return EmulatorFile(path, found.manifest, forward, found.sha256, None if draws else fuse(forward), draws)
+        return EmulatorFile(path, found.manifest, call, found.sha256, draws=draws)
+    return EmulatorFile(path, found.manifest, forward, found.sha256, () if draws else fuse(forward), draws)
 
 
 FORMAT: Final = Format(
