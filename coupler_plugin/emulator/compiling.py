@@ -20,10 +20,9 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch.export.passes import move_to_device_pass
-from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from coupler_plugin.emulator import compiled, kernels, torchscript
+from coupler_plugin.emulator import compiled, kernels, products, torchscript
 from coupler_plugin.emulator import manifest as manifests
 from coupler_plugin.emulator.blocks import sample_arguments
 from coupler_plugin.emulator.compiled import Difference, Making
@@ -38,8 +37,6 @@ TOLERANCE: Final = {"float32": 1e-4, "bfloat16": 0.1}
 #: blocks that are compared, with inputs that the tracer has not seen
 _BLOCKS: Final = 4
 _TIMED: Final = 9
-#: products whose factors may be shortened; sums over their terms stay float32
-_PRODUCTS: Final = {torch.ops.aten.linear.default, torch.ops.aten.matmul.default, torch.ops.aten.conv2d.default}
 _INDUCTOR: Final[dict[str, Any]] = {
     "freezing": True,  # weights are constants, laid out as the kernels read them
     "cpp.threads": 1,  # threads are the blocks' (emulator/blocks.py)
@@ -107,11 +104,11 @@ def compile_emulator(
     blocks = _samples(manifest, rows)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's own, about its own
-        exported = _export(found, module, blocks[0], dtype)
+        exported, settings = _export(found, module, blocks[0], dtype, device)
         if device != CPU:
             exported = move_to_device_pass(exported, device)
         with tempfile.TemporaryDirectory(prefix=".compiling_", dir=output.parent) as folder:
-            package = _build(found, exported, Path(folder) / output.name)
+            package = _build(found, exported, Path(folder) / output.name, settings)
             run = _runner(package, device)
             differences = _compare(manifest, frozen, run, blocks)
             limit = TOLERANCE[dtype] if tolerance is None else tolerance
@@ -138,12 +135,14 @@ def _samples(manifest: Manifest, rows: int) -> list[Tensors]:
     return [[part.clone() for part in parts] for parts in zip(*drawn, strict=True)]
 
 
-def _export(found: Found, module: Any, arguments: Tensors, dtype: str) -> torch.export.ExportedProgram:
+def _export(
+    found: Found, module: Any, arguments: Tensors, dtype: str, device: str
+) -> tuple[torch.export.ExportedProgram, dict[str, Any]]:
+    """Return the network as a graph, and what the compiler must be told."""
     try:
         graph = make_fx(lambda *given: module(*given), tracing_mode="real", pre_dispatch=True)(*arguments)
-        if dtype == "bfloat16" and not _shorten(graph):
-            raise ValueError("it has no product that could run in bfloat16")
-        return torch.export.export(graph, tuple(arguments))
+        settings = _INDUCTOR | products.arrange(graph, dtype, device)
+        return torch.export.export(graph, tuple(arguments)), settings
     except Exception as error:  # the interpreter, the tracer and the exporter raise many kinds
         said = str(error).strip()
         reason = "its values decide what it does" if "TorchScript" in said else said.splitlines()[-1].rstrip(".")
@@ -153,27 +152,9 @@ def _export(found: Found, module: Any, arguments: Tensors, dtype: str) -> torch.
         ) from error
 
 
-def _shorten(graph: GraphModule) -> int:
-    """Let the factors of products be bfloat16, and return of how many."""
-    products = [node for node in graph.graph.nodes if node.target in _PRODUCTS]
-    for node in products:
-        with graph.graph.inserting_before(node):
-            node.args = tuple(
-                graph.graph.call_function(torch.ops.aten.to.dtype, (part, torch.bfloat16))
-                if isinstance(part, torch.fx.Node)
-                else part
-                for part in node.args
-            )
-        with graph.graph.inserting_after(node):
-            longer = graph.graph.call_function(torch.ops.aten.to.dtype, (node, torch.float32))
-        node.replace_all_uses_with(longer, delete_user_cb=lambda user, longer=longer: user is not longer)
-    graph.recompile()
-    return len(products)
-
-
-def _build(found: Found, exported: torch.export.ExportedProgram, path: Path) -> Path:
+def _build(found: Found, exported: torch.export.ExportedProgram, path: Path, settings: dict[str, Any]) -> Path:
     try:
-        torch._inductor.aoti_compile_and_package(exported, package_path=str(path), inductor_configs=_INDUCTOR)
+        torch._inductor.aoti_compile_and_package(exported, package_path=str(path), inductor_configs=settings)
     except Exception as error:  # the compiler's own among many others
         raise CouplerError(
             Status.MODEL,

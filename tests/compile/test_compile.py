@@ -19,10 +19,11 @@ from click.testing import CliRunner
 from refusal import refused
 from small_emulators import field, write, write_mlp
 from torch import nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from coupler_plugin import Coupler, Status
 from coupler_plugin.cli import commands
-from coupler_plugin.emulator import compiled, compiling
+from coupler_plugin.emulator import compiled, compiling, products
 from coupler_plugin.emulator.blocks import Blocks, sample_arguments
 from coupler_plugin.emulator.load import describe, load
 
@@ -215,7 +216,7 @@ def test_package_that_answers_otherwise_is_not_written(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = write(tmp_path / "mlp.pt", Twice(), *[[field(name, "1") for name in names] for names in ("abc", "d")])
-    monkeypatch.setattr(compiling, "_build", lambda found, exported, path: shutil.copy(made, path))
+    monkeypatch.setattr(compiling, "_build", lambda found, exported, path, settings: shutil.copy(made, path))
     with refused(Status.MODEL, "'d' differs", "0.0001 is allowed", "nothing was written", "--tolerance"):
         compiling.compile_emulator(model, tmp_path / "mlp.pt2", BLOCK)
     assert not (tmp_path / "mlp.pt2").exists()
@@ -248,6 +249,63 @@ def test_gpu_that_is_not_there_is_refused(made: Path, tmp_path: Path) -> None:
         compiling.compile_emulator(made.with_suffix(".pt"), tmp_path / "mlp.pt2", BLOCK, device="cuda")
 
 
+# --- products -------------------------------------------------------------------------------------------------
+
+
+class Layers(nn.Module):
+    """Two layers, one without an activation, and something between them that is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.first, self.last = nn.Linear(4, 24), nn.Linear(24, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.relu(self.first(x / 300.0)))
+
+
+class Image(Layers):
+    """The same behind a convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filter = nn.Conv1d(1, 1, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.relu(self.first(self.filter(x[:, None])[:, 0])))
+
+
+def traced(module: nn.Module) -> tuple[torch.fx.GraphModule, torch.Tensor]:
+    rows = torch.randn(BLOCK, 4)
+    with torch.no_grad():
+        return make_fx(torch.jit.script(module.eval()), tracing_mode="real", pre_dispatch=True)(rows), rows
+
+
+def test_layers_that_are_taken_apart_give_the_same_bits() -> None:
+    module = Layers()
+    graph, rows = traced(module)
+    products.separate(graph)
+    targets = [node.target for node in graph.graph.nodes]
+    assert targets.count(torch.ops.aten.mm.default) == 2
+    assert torch.ops.aten.linear.default not in targets
+    with torch.no_grad():
+        torch.testing.assert_close(graph(rows), module(rows), rtol=0, atol=0)
+
+
+def test_layers_beside_convolutions_stay_whole() -> None:
+    graph, _ = traced(Image())
+    with torch.no_grad():
+        assert not products.are_faster_apart(graph)
+
+
+def test_layers_compile_in_the_way_that_is_not_chosen_here_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = products.are_faster_apart
+    monkeypatch.setattr(products, "are_faster_apart", lambda graph: not chosen(graph))
+    model = write(tmp_path / "layers.pt", Layers(), [field("tas", "K", size=4)], [field("lai", "1", size=3)])
+    result = compiling.compile_emulator(model, tmp_path / "layers.pt2", BLOCK)
+    assert max(difference.relative for difference in result.making.differences) < 1e-5
+
+
 # --- bfloat16 -------------------------------------------------------------------------------------------------
 
 
@@ -256,7 +314,7 @@ def test_factors_of_products_are_shortened_and_the_error_is_stated(made: Path) -
     module = compiling.torchscript.module_of(found)
     blocks = compiling._samples(found.manifest, BLOCK)
     with torch.no_grad():
-        exported = compiling._export(found, module, blocks[0], "bfloat16").module()
+        exported = compiling._export(found, module, blocks[0], "bfloat16", "cpu")[0].module()
         (one,) = compiling._compare(found.manifest, module, exported, blocks)
     assert compiling.TOLERANCE["float32"] < one.relative < compiling.TOLERANCE["bfloat16"]
 
