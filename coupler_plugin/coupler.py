@@ -6,25 +6,22 @@ In-line hosts (through the bridge) and Python programs use this one class, so th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
 from coupler_plugin import meeting, report
+from coupler_plugin.calls import Calls
 from coupler_plugin.cells import Cells
 from coupler_plugin.clock import Clock, parse_interval
 from coupler_plugin.config import Config, load_config
 from coupler_plugin.config.constants import parse_constant
 from coupler_plugin.config.faults import faults
-from coupler_plugin.emulator.beside import LaggedEmulator, Worker
 from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.emulator.from_config import load_emulators
 from coupler_plugin.errors import CouplerError, RanksAwayError, Status
@@ -65,9 +62,6 @@ class Coupler:
         with a status and a sentence, on every rank.
     """
 
-    #: threads that torch has now, set by the coupler that needed them last
-    _threads: ClassVar[int] = 0
-
     def __init__(self, config: str | Path | Config, *, comm: MPI.Comm | None = None, start: str, dt: float) -> None:
         self.comm = comm
         meet(comm, "init", meeting.PATIENCE)
@@ -75,7 +69,7 @@ class Coupler:
         #: what the run cost, once it is finalized, where the coupling file asks for a report
         self.report: dict[str, Any] = {}
         self.config = config if isinstance(config, Config) else load_config(config, comm)
-        self._settle_threads()
+        Calls.take_threads(self.config.threads)
         section = self.config.report
         self._meter = Meter(comm) if section and section.energy == "measure" else None
         if section and (section.trace or section.html):
@@ -100,10 +94,7 @@ class Coupler:
         self._schedule: list[Scheduled] = []
         self._updates: list[Callable[[], None]] = []
         self._inference = torch.inference_mode()
-        self._worker = Worker()
-        self._lagged = [emulator for emulator in self.emulators if isinstance(emulator, LaggedEmulator)]
-        #: the emulator that runs beside the host since `step_begin`, and its call
-        self._ahead: tuple[ColumnEmulator, Future[None]] | None = None
+        self._calls = Calls(self.emulators, self.clock, self.timers, self.config.threads, comm)
         self._is_prepared = self._is_finalized = self._is_begun = False
         #: whether a step may begin without any further question
         self._is_ready = False
@@ -164,7 +155,7 @@ class Coupler:
         self._exchange.bind(name, array, units)
         if self._is_prepared:
             self._expect("bind", not self._is_begun, "call step_end before it")
-            for emulator in self._lagged:
+            for emulator in self._calls.lagged:
                 emulator.wait()  # the thread works with what is connected now
             self._connect()
 
@@ -179,8 +170,8 @@ class Coupler:
             self._accumulate()
         seconds = self.timers.seconds
         seconds["accumulate"] += perf_counter() - began
-        if self._lagged:
-            self._arrive()
+        if self._calls.lagged:
+            self._calls.arrive(self._schedule)
         if clock.now >= self._next_alarm:
             if torch.is_inference_mode_enabled():
                 self._ring()
@@ -199,11 +190,11 @@ class Coupler:
         began = perf_counter()
         self.clock.advance()
         self._accumulate()
-        self._arrive()
+        self._calls.arrive(self._schedule)
         self._is_begun, self._is_ready = True, False
         due = [one for one in self._schedule if one.window.alarm.next <= self.clock.now]
         if due and due[0].emulator.can_run_beside:
-            self._run_ahead(due[0])
+            self._calls.run_ahead(due[0])
         self.timers.seconds["step"] += perf_counter() - began
 
     def step_end(self) -> None:
@@ -216,7 +207,7 @@ class Coupler:
                 with self._inference:
                     self._ring()
         finally:
-            self._ahead = None
+            self._calls.forget()
         self.timers.seconds["step"] += perf_counter() - began
 
     def write_restart(self) -> None:
@@ -226,7 +217,7 @@ class Coupler:
         self._expect("write_restart", self._restarts is not None, "the coupling file has no section 'restart:'")
         assert self._restarts
         self._meet("write_restart")
-        for emulator in self._lagged:
+        for emulator in self._calls.lagged:
             together(self.comm, emulator.wait)
         self.writers.flush()  # a run that goes on from here finds in its histories all that was before
         self._restarts.write(self.emulators, self._windows)
@@ -245,7 +236,7 @@ class Coupler:
         self._expect("finalize", True, "")
         self._meet("finalize")
         self._is_finalized, self._is_ready = True, False
-        self._worker.end()
+        self._calls.end()
         self.close_writers()
         if self.config.report:
             self.report = report.summarise(
@@ -276,11 +267,6 @@ class Coupler:
         if not self._is_prepared:
             self._prepare()
         self._is_ready = True
-
-    def _settle_threads(self) -> None:
-        """Give torch the threads of this coupler; the number is the process's, and another coupler may have its own."""
-        torch.set_num_threads(self.config.threads)
-        Coupler._threads = self.config.threads
 
     def _expect(self, call: str, condition: bool, remedy: str) -> None:
         if self._is_finalized:
@@ -330,20 +316,21 @@ class Coupler:
         if self.timers.events is not None:
             self.timers.events.clear()
         saves = self._restart_alarm is not None and self._restart_alarm.rings()
-        if Coupler._threads != self.config.threads:
-            self._settle_threads()
+        self._calls.settle()
         try:
             if self._is_written:
                 self.writers.look(now)
             for scheduled in self._schedule:
                 if scheduled.window.alarm.next <= now:
-                    self._run(scheduled)
+                    self._calls.run(scheduled)
             if self._is_written:
                 since = perf_counter()
                 self.writers.write(now)
                 self.timers.add("write", since)
-            for emulator in self._lagged:
-                together(self.comm, partial(emulator.launch, self._worker, self.timers))
+            self._calls.launch()
+        except RanksAwayError:
+            self._is_finalized = True
+            raise
         finally:  # after an error, a host that goes on meets the next alarms at their own times
             for window in self._windows.values():
                 if window.alarm.next <= now:
@@ -363,58 +350,3 @@ class Coupler:
             if alarm.next < soonest:
                 soonest = alarm.next
         return soonest
-
-    def _run(self, scheduled: Scheduled) -> None:
-        try:
-            begin, end = scheduled.window.alarm.last, self.clock.now
-            if self._ahead is not None and self._ahead[0] is scheduled.emulator:
-                together(self.comm, partial(self._finish, *self._ahead, begin, end))
-            elif self.comm is None:
-                scheduled.emulator.run(begin, end, self.timers)
-            else:  # a rank that failed alone would leave the others waiting in their next collective call
-                done = together(self.comm, lambda: self._run_here(scheduled.emulator, begin, end))
-                self.timers.add("wait", done)
-        except CouplerError as error:
-            self._is_finalized |= isinstance(error, RanksAwayError)
-            raise CouplerError(error.status, f"at {self.clock.date(self.clock.now)}: {error}") from error
-        if scheduled.emulator not in self._lagged:
-            for accumulator in scheduled.samples:
-                accumulator.update()
-
-    def _arrive(self) -> None:
-        """Hand on the answers that are late."""
-        for scheduled in self._schedule:
-            emulator = scheduled.emulator
-            if isinstance(emulator, LaggedEmulator) and emulator.is_late:
-                with self._dating():
-                    together(self.comm, partial(emulator.arrive, self.timers))
-                for accumulator in scheduled.samples:
-                    accumulator.update()
-
-    def _run_ahead(self, scheduled: Scheduled) -> None:
-        """Let an emulator run beside the host, once its inputs are taken."""
-        emulator, begin, end = scheduled.emulator, scheduled.window.alarm.last, self.clock.now
-        if Coupler._threads != self.config.threads:
-            self._settle_threads()
-        with self._dating(), self._inference:
-            if together(self.comm, lambda: emulator.begin(begin, end)):
-                self._ahead = emulator, self._worker.begin(emulator.compute)
-
-    def _finish(self, emulator: ColumnEmulator, call: Future[None], begin: int, end: int) -> None:
-        since = perf_counter()
-        call.result()
-        self.timers.add("infer", since)
-        emulator.finish(begin, end)
-
-    @contextmanager
-    def _dating(self) -> Iterator[None]:
-        """Put the time of the run in front of the errors of an emulator."""
-        try:
-            yield
-        except CouplerError as error:
-            raise CouplerError(error.status, f"at {self.clock.date(self.clock.now)}: {error}") from error
-
-    def _run_here(self, emulator: ColumnEmulator, begin: int, end: int) -> float:
-        """Run an emulator and return when this rank was done; from then on it waits for the others."""
-        emulator.run(begin, end, self.timers)
-        return perf_counter()

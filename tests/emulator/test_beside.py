@@ -238,8 +238,8 @@ def test_network_runs_between_the_halves_of_a_step(tmp_path: Path, couple: Coupl
     coupler.bind("tas", tas)
     coupler.bind("tasmax", out)
     coupler.step_begin()
-    assert coupler._ahead is not None
-    coupler._ahead[1].result(60)
+    assert coupler._calls._ahead is not None
+    coupler._calls._ahead[1].result(60)
     assert np.all(out == 0.0)
     coupler.step_end()
     assert np.all(out == 280.0)
