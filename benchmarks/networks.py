@@ -257,10 +257,10 @@ def programs(built: dict[str, Path], folder: Path, case: Case, threads: int) -> 
         for kind in ("eight32", "eight64"):
             label = f"plugin, eight real{kind[-2:]} arrays"
             commands[label] = [built["coupled"], eight, case.n, case.shape[-1], case.answers, kind]
-        if "ftorch_host" in built:
-            commands["FTorch, one real32 array"] = [
-                built["ftorch_host"], folder / "one.pt", case.n, case.shape[-1], case.answers,
-            ]  # fmt: skip
+    if "ftorch_host" in built:
+        commands["FTorch, one real32 array"] = [
+            built["ftorch_host"], folder / "one.pt", case.n, case.shape[-1], case.answers, *case.shape[:-1],
+        ]  # fmt: skip
     return {name: Program(command, threads) for name, command in commands.items()}
 
 
