@@ -238,6 +238,8 @@ class ColumnEmulator:
         self._exports = Exports(self.manifest.outputs, used, self.answers, held, hosts, surroundings.own)
         constant = self._blocks.static
         Imports(self.manifest.static, static, constant, unlimited(constant)).run(0, 0)
+        if isinstance(self._blocks, Blocks):
+            self._blocks.send_static()
         self.guard.connect(surroundings)
         self._imports = Imports(self.manifest.inputs, inputs, self._blocks.inputs, self.guard.allowed)
         self._switch = surroundings.switch

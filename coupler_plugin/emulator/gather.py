@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from coupler_plugin.emulator.blocks import GRAIN, Blocks, Columns, failure
+from coupler_plugin.emulator.device import device_of, pin
 from coupler_plugin.emulator.load import EmulatorFile
 from coupler_plugin.emulator.manifest import Manifest
 from coupler_plugin.emulator.window import Window
@@ -123,7 +124,7 @@ class Gathered:
         counts = np.array(team.comm.allgather(-(-n // grain) * grain))
         rank, total = team.comm.Get_rank(), int(counts.sum())
         rows = total if block == "exact" else -(-total // block) * block
-        columns = self._share(manifest, rows)
+        columns = self._share(manifest, rows, device_of(emulator.forward))
         first = int(counts[:rank].sum())
         mine = slice(first, first + n)
         self.static, self.state, self.outputs = (
@@ -206,8 +207,8 @@ class Gathered:
         self._team.agree(f"the call of '{self._name}'", error)
         self._memory.Sync()
 
-    def _share(self, manifest: Manifest, rows: int) -> Columns:
-        """Return the columns of the team, in memory of the leader that all of its ranks see."""
+    def _share(self, manifest: Manifest, rows: int, device: torch.device | None) -> Columns:
+        """Return the columns of the team, in memory of the leader that all of its ranks see, and its device."""
         from mpi4py import MPI
 
         length = (manifest.window.length,) if manifest.window else ()
@@ -224,5 +225,6 @@ class Gathered:
         numbers = found[-found.ctypes.data % _LINE :][: 4 * int(starts[-1])].view(np.float32)
         if is_leader:
             numbers.fill(0.0)
+            pin(torch.from_numpy(numbers), device)
         parts = zip(starts, sizes, shapes, strict=False)
         return Columns(*(torch.from_numpy(numbers[at : at + size].reshape(shape)) for at, size, shape in parts))

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Blocks of a module on a GPU: memory there that is made once, and a call of a block as work that is always the same.
+
+The memory of the blocks on the host is pinned, so that the pass that packs inputs fills what the GPU copies from. All
+blocks are put into queues of the GPU before anything is waited for: the copies of one run beside the products of
+another. The code runs on any device of torch; on the CPU it is tested, with queues that are none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from coupler_plugin.emulator.device import OnDevice, queue_on, wait_for
+
+#: queues in which blocks take turns
+_QUEUES: Final = 2
+
+
+class DeviceWindow:
+    """The last `length` samples of each column in memory of a device, where only the newest travels to.
+
+    It is to blocks on a device what `Window` is to those on the host; the work of a block moves its samples on.
+
+    Parameters
+    ----------
+    length : int
+        Samples T in the window.
+    sample : float32 tensor of the host, shape (rows, C)
+        Where the newest sample is found at each `push`.
+    sizes : sequence of int
+        Rows of the blocks in which the window is read.
+    device : torch.device
+    """
+
+    def __init__(self, length: int, sample: torch.Tensor, sizes: Sequence[int], device: torch.device) -> None:
+        self._sample = sample
+        self._shape = (len(sample), length, sample.shape[1])
+        self._blocks = [torch.zeros(size, *self._shape[1:], device=device) for size in sizes]
+        self._newest = np.zeros((len(sample), sample.shape[1]), np.float32)
+        self._device = device
+        self._is_empty = True
+
+    def push(self) -> None:
+        """Announce the newest sample; the first one stands for all the past that is not known."""
+        np.copyto(self._newest, self._sample.numpy())
+        if self._is_empty:
+            self._fill(self._sample[:, None].expand(self._shape))
+
+    def newest(self) -> NDArray[np.float32] | None:
+        """Return the sample of the last `push`, shape (rows, C); None before the first."""
+        return None if self._is_empty else self._newest
+
+    def recall(self) -> NDArray[np.float32]:
+        """Return all samples, oldest first, shape (rows, T, C)."""
+        return np.concatenate([np.empty((0, *self._shape[1:]), np.float32), *(one.cpu() for one in self._blocks)])
+
+    def restore(self, samples: NDArray[np.float32]) -> None:
+        """Go on from samples that were recalled, shape (n, T, C) with n rows or fewer."""
+        self._fill(torch.from_numpy(np.ascontiguousarray(samples)))
+        self._newest[: len(samples)] = samples[:, -1]
+
+    def block(self, index: int) -> torch.Tensor:
+        """Return the window of one block, oldest sample first, shape (rows, T, C)."""
+        return self._blocks[index]
+
+    def _fill(self, samples: torch.Tensor) -> None:
+        for block in self._blocks:
+            part, samples = samples[: len(block)], samples[len(block) :]
+            block[: len(part)].copy_(part)
+        wait_for(self._device)
+        self._is_empty = False
+
+
+class StagedBlock:
+    """One block: its memory on the device, and the work of a call.
+
+    Parameters
+    ----------
+    module : OnDevice
+    parts : sequence of contiguous float32 tensors of the host, shape (rows, ...)
+        Inputs, static fields, state and outputs; what has no channels takes no part.
+    window : float32 tensor of the device, shape (rows, T, C), optional
+        Takes in the inputs as its newest sample, and is what the module sees.
+    static_travels : bool
+        Whether the static fields are copied in each call, because others may change them at any time.
+    """
+
+    def __init__(
+        self,
+        module: OnDevice,
+        parts: Sequence[torch.Tensor],
+        window: torch.Tensor | None,
+        static_travels: bool,
+    ) -> None:
+        def on_device(part: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+            return [(torch.zeros(part.shape, device=module.device), part)] if part.numel() else []
+
+        inputs, static, state, outputs = parts
+        self._forward = module.forward
+        self._window = window
+        (self._sample, _), *_ = seen = on_device(inputs)
+        self._static, kept = on_device(static), on_device(state)
+        #: memory of the device, and that of the host which is copied into it in each call
+        self._travelling = [*seen, *(self._static if static_travels else ()), *kept]
+        self._arguments = [own for own, _ in (*seen, *self._static, *kept)]
+        if window is not None:
+            self._arguments[0] = window
+        self._answers = [("outputs", outputs), *(("state", part) for _, part in kept)]
+
+    def send_static(self) -> None:
+        """Copy the static fields to the device."""
+        for own, part in self._static:
+            own.copy_(part)
+
+    def work(self) -> None:
+        """Copy in, call the module and copy out, without waiting for any of it."""
+        for own, part in self._travelling:
+            own.copy_(part, non_blocking=True)
+        if self._window is not None:
+            self._window.copy_(torch.cat((self._window[:, 1:], self._sample[:, None]), 1))
+        answer = self._forward(*self._arguments)
+        parts = (answer,) if len(self._answers) == 1 else answer
+        for (name, target), part in zip(self._answers, parts, strict=True):
+            if part.shape != target.shape:
+                raise misfit(name, part, target)
+            target.copy_(part, non_blocking=True)
+
+
+class Staged:
+    """All blocks of a rank on a device.
+
+    Parameters
+    ----------
+    module : OnDevice
+    parts : sequence of sequences of tensors
+        Inputs, static fields, state and outputs of each block.
+    window : DeviceWindow or None
+    static_travels : bool
+        As each block has it.
+    """
+
+    def __init__(
+        self,
+        module: OnDevice,
+        parts: Sequence[Sequence[torch.Tensor]],
+        window: DeviceWindow | None,
+        static_travels: bool,
+    ) -> None:
+        self._device = module.device
+        self._backend: Any = torch.get_device_module(module.device)
+        self._blocks = [
+            StagedBlock(module, tensors, None if window is None else window.block(index), static_travels)
+            for index, tensors in enumerate(zip(*parts, strict=True))
+        ]
+        self._queues = [queue_on(module.device) for _ in self._blocks[:_QUEUES]]
+        self._calls: list[Callable[[], None]] = [block.work for block in self._blocks]
+
+    def run(self, numbers: Iterable[int]) -> None:
+        """Compute the answers of some blocks from their inputs, and wait until they are on the host.
+
+        All blocks run, so that their windows move on together; the first error is raised.
+        """
+        errors = []
+        for number in numbers:
+            with self._backend.stream(self._queues[number % _QUEUES]):
+                try:
+                    self._calls[number]()
+                except Exception as error:  # torch.jit raises many kinds
+                    errors.append(error)
+        for queue in self._queues:
+            wait_for(self._device, queue)
+        if errors:
+            raise errors[0]
+
+    def send_static(self) -> None:
+        """Copy the static fields of all blocks to the device."""
+        for block in self._blocks:
+            block.send_static()
+        wait_for(self._device)
+
+
+def misfit(name: str, answer: torch.Tensor, wanted: torch.Tensor) -> ValueError:
+    """Return what is said of an answer of another shape than its place."""
+    return ValueError(f"its {name} have the shape {tuple(answer.shape)}, not {tuple(wanted.shape)}")

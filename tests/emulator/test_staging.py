@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Blocks on a device give the bits of blocks on the host; the CPU stands for the device, with memory of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_emulators import field, write, write_carbon, write_mlp
+from stand_in import device
+from torch import nn
+
+from coupler_plugin import Coupler
+from coupler_plugin.emulator.blocks import Blocks, Columns
+from coupler_plugin.emulator.device import OnDevice
+from coupler_plugin.emulator.load import EmulatorFile, load
+from tests.emulator.kinds import KINDS, answers, section
+from tests.emulator.test_blocks import GatedStore
+
+Couple = Callable[..., Coupler]
+
+N, BLOCK, CALLS = 150, 32, 4
+TAS, LAI, OROG = field("tas", "degC"), field("lai", "1"), field("orog", "m")
+
+
+class Cold(nn.Module):
+    """An emulator of the oldest and the newest sample that fails where it is too warm."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if bool((x > 100.0).any()):
+            raise ValueError("too warm")
+        return x[:, 0] + x[:, -1]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EmulatorFile]:
+    folder = tmp_path_factory.mktemp("emulators")
+    state = [{"name": "h", "size": 8, "initial": 0.5}]
+    paths = {
+        "mlp": write_mlp(folder / "mlp.pt"),
+        "window": write_carbon(folder / "window.pt", length=7),
+        "state": write(folder / "state.pt", GatedStore(), [TAS], [LAI], static=[OROG], state=state),
+    }
+    return {name: load(path) for name, path in paths.items()}
+
+
+def on_device(file: EmulatorFile) -> EmulatorFile:
+    """Return an emulator whose module is taken to lie on a device."""
+    return replace(file, forward=OnDevice(file.forward, "cpu"), fused=None)
+
+
+def inputs(file: EmulatorFile) -> np.ndarray:
+    return np.random.default_rng(0).normal(10.0, 8.0, (CALLS, N, file.manifest.n_inputs)).astype(np.float32)
+
+
+def called(blocks: Blocks, samples: np.ndarray) -> list[np.ndarray]:
+    """Return the answers and states of some calls."""
+    blocks.static[:] = np.linspace(-1.0, 1.0, blocks.static.size).reshape(blocks.static.shape)
+    blocks.send_static()
+    answers = []
+    for sample in samples:
+        blocks.inputs[:] = sample
+        blocks.run()
+        answers += [blocks.outputs.copy(), blocks.state.copy()]
+    return answers
+
+
+@pytest.mark.parametrize("block", [BLOCK, "exact"])
+@pytest.mark.parametrize("name", ["mlp", "window", "state"])
+def test_same_bits_as_on_the_host(files: dict[str, EmulatorFile], name: str, block: int | str) -> None:
+    file = files[name]
+    here, there = Blocks(file, N, block), Blocks(on_device(file), N, block, threads=2)
+    assert there.sizes == here.sizes
+    for one, other in zip(called(here, inputs(file)), called(there, inputs(file)), strict=True):
+        np.testing.assert_array_equal(other, one)
+
+
+@pytest.mark.parametrize("name", ["mlp", "window", "state"])
+def test_goes_on_from_what_was_recalled(files: dict[str, EmulatorFile], name: str) -> None:
+    file = on_device(files[name])
+    first, samples = Blocks(file, N, BLOCK), inputs(file)
+    called(first, samples[:2])
+    memory = {key: values.copy() for key, values in first.recall().items()}
+    expected = called(first, samples[2:])
+    for kind in (file, files[name]):  # what the device recalls is what the host would
+        second = Blocks(kind, N, BLOCK)
+        second.restore(memory)
+        if name == "window":
+            np.testing.assert_array_equal(second.newest(), samples[1])
+        for found, wanted in zip(called(second, samples[2:]), expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+
+
+def test_static_fields_travel_when_they_are_told_to_have_changed(files: dict[str, EmulatorFile]) -> None:
+    file = files["state"]
+    blocks, expected = Blocks(on_device(file), N, BLOCK), Blocks(file, N, BLOCK)
+    for static in (0.5, -2.0):
+        for one in (blocks, expected):
+            one.state[:] = 0.0
+            one.static[:] = static
+            one.send_static()
+            one.run()
+        np.testing.assert_array_equal(blocks.outputs, expected.outputs)
+    for one in (blocks, expected):
+        one.state[:] = 0.0
+        one.static[:] = 9.0
+        one.run()
+    assert (blocks.outputs != expected.outputs).any()
+
+
+def test_memory_that_others_write_travels_as_a_whole(files: dict[str, EmulatorFile]) -> None:
+    file = files["state"]
+    rows = -(-N // BLOCK) * BLOCK
+    columns = Columns.zeros(file.manifest, rows)
+    blocks, expected = Blocks(on_device(file), N, BLOCK, columns=columns), Blocks(file, N, BLOCK)
+    for static in (0.5, -2.0):
+        columns.static.fill_(static)
+        expected.static[:] = static
+        for one in (blocks, expected):
+            one.run()
+        np.testing.assert_array_equal(blocks.outputs, expected.outputs)
+
+
+def test_windows_of_all_blocks_move_on_when_one_fails(tmp_path: Path) -> None:
+    window = {"length": 2}
+    file = load(write(tmp_path / "cold.pt", Cold(), [TAS], [LAI], window=window))
+    blocks = Blocks(on_device(file), N, BLOCK)
+    for value, warm in ((1.0, 1.0), (2.0, 1000.0), (4.0, 4.0)):
+        blocks.inputs[:] = value
+        blocks.inputs[0] = warm
+        if warm > 100.0:
+            with pytest.raises(Exception, match="too warm"):
+                blocks.run()
+        elif value == 1.0:
+            blocks.run()
+    with pytest.raises(Exception, match="too warm"):  # the first block still sees it
+        blocks.run()
+    np.testing.assert_array_equal(blocks.outputs[BLOCK:], 6.0)
+
+
+def test_answers_of_another_shape_are_refused(files: dict[str, EmulatorFile]) -> None:
+    file = on_device(files["mlp"])
+    blocks = Blocks(file, N, BLOCK)
+    for block in blocks._staged._blocks:
+        block._forward = lambda x: x[:1]
+    with pytest.raises(ValueError, match=r"its outputs have the shape \(1, 3\), not \(32, 1\)"):
+        blocks.run()
+
+
+def test_no_columns(files: dict[str, EmulatorFile]) -> None:
+    blocks = Blocks(on_device(files["window"]), 0, BLOCK)
+    blocks.run()
+    assert blocks.recall()["window"].shape == (0, 7, 2)
+
+
+# --- in a run -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_run_has_the_bits_of_the_host(couple: Couple, tmp_path: Path, kind: str, precision: str) -> None:
+    emulator = {**section(tmp_path, kind), "precision": precision}
+    expected = answers(couple, kind, emulator)
+    with device():
+        np.testing.assert_array_equal(answers(couple, kind, emulator), expected)
+
+
+def steps(couple: Couple, emulator: dict[str, object], hours: range, halves: bool = False) -> list[np.ndarray]:
+    """Return the answers of some hours of a run that may go on from a restart, as far as they are on the host."""
+    coupler = couple(dict(emulator), cells=40, start=f"2001-01-01T{hours[0]:02d}:00", restart={"every": "3h"})
+    arrays = {name: np.zeros(40) for name in ("tas", "rsds", "orog", "gpp", "reco", "nee", "snw")}
+    arrays["orog"] += np.arange(40)
+    for name, array in arrays.items():
+        coupler.bind(name, array)
+    answers = []
+    for hour in hours:
+        arrays["tas"][:] = 280.0 + np.arange(40) * 0.1 + hour
+        arrays["rsds"][:] = 20.0 * hour
+        if halves:
+            coupler.step_begin()
+            coupler.step_end()
+        else:
+            coupler.step()
+        answers += [arrays["gpp"].copy(), arrays["snw"].copy()]
+    coupler.finalize()
+    return answers
+
+
+@pytest.mark.parametrize("kind", ["window", "state"])
+@pytest.mark.parametrize("more", [{}, {"lag": 1}], ids=["", "lag"])
+def test_restarts_and_halves_of_steps(
+    couple: Couple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, more: dict[str, int]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    emulator = {**section(tmp_path, kind), **more}
+    expected = steps(couple, emulator, range(6))
+    with device():
+        first = steps(couple, emulator, range(3))
+        second = steps(couple, emulator, range(3, 6), halves=True)
+    np.testing.assert_array_equal([*first, *second], expected)
