@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from coupler_plugin.cells import Cells, HostArray, Values
 from coupler_plugin.config.emulators import BLOCK, EmulatorSection
+from coupler_plugin.device_arrays import DeviceArray
 from coupler_plugin.emulator.blocks import Blocks, failure
 from coupler_plugin.emulator.drawing import DrawnBlocks, Draws
 from coupler_plugin.emulator.gather import Gathered, Team
@@ -214,7 +215,7 @@ class ColumnEmulator:
         inputs: Sequence[tuple[Reader, Conversion]],
         static: Sequence[tuple[Reader, Conversion]],
         held: Mapping[str, tuple[Values, Conversion]],
-        hosts: Mapping[str, tuple[HostArray, Conversion]],
+        hosts: Mapping[str, tuple[HostArray | DeviceArray, Conversion]],
         surroundings: Surroundings,
         comparing: Sequence[Comparing] = (),
     ) -> None:

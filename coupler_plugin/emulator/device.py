@@ -127,12 +127,12 @@ def device_of(forward: Callable[..., Any]) -> torch.device | None:
     return forward.device if isinstance(forward, OnDevice) else None
 
 
-def host_zeros(shape: Sequence[int], device: torch.device | None) -> torch.Tensor:
-    """Return float32 memory of the host; where a GPU copies from it and to it, that is pinned."""
+def host_zeros(shape: Sequence[int], device: torch.device | None, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Return memory of the host; where a GPU copies from it and to it, that is pinned."""
     if device is None or device.type != "cuda":
-        return torch.zeros(*shape)
+        return torch.zeros(*shape, dtype=dtype)
     with torch.cuda.device(device):
-        return torch.zeros(*shape, pin_memory=True)
+        return torch.zeros(*shape, dtype=dtype, pin_memory=True)
 
 
 def pin(memory: torch.Tensor, device: torch.device | None) -> None:

@@ -8,11 +8,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 from small_hosts import Hosts, Run, execute
 
 from coupler_plugin import Status
 from coupler_plugin import __version__ as version
 
+HAS_GPU = torch.cuda.is_available()
 PYTHON_HOST = """
 import ctypes, sys
 library = ctypes.CDLL(sys.argv[1])
@@ -47,6 +49,12 @@ def test_a_host_in_c_alone_gets_its_answer(c_host: Run) -> None:
     assert c_host["version"] == version
 
 
+@pytest.mark.skipif(HAS_GPU, reason="addresses are then those of a GPU")
+def test_arrays_of_a_device_are_those_of_the_host_where_there_is_none(c_host: Run) -> None:
+    assert c_host["device_rc"] == "0"
+    assert c_host["device_answer"] == "3 5 7"
+
+
 @pytest.mark.parametrize(
     ("case", "status"),
     [
@@ -55,8 +63,11 @@ def test_a_host_in_c_alone_gets_its_answer(c_host: Run) -> None:
         ("no_file", Status.CONFIG),
         ("no_handle", Status.ORDER),
         ("rank_9", Status.ARRAY),
+        ("no_device_name", Status.FIELD),
+        ("moved", Status.ARRAY),
         ("finalize", Status.OK),
         ("after", Status.ORDER),
+        ("after_bind", Status.ORDER),
         ("after_begin", Status.ORDER),
         ("after_end", Status.ORDER),
     ],
