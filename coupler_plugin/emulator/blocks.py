@@ -139,6 +139,9 @@ class Blocks:
             parts = [self._split(rows) for rows in (inputs, static, state, outputs)]
             self._staged = Staged(module, parts, on_device, static_travels=columns is not None)
             self._work = self._staged.run
+            if module.is_fixed and module.device.type == "cuda":
+                samples = {size: sample_arguments(manifest, size) for size in self.sizes}
+                self._staged.record(manifest.name, [samples[size] for size in self.sizes])
 
     def send_static(self) -> None:
         """Let a device that keeps the static fields know them, which have just been written."""

@@ -8,8 +8,9 @@ another. The code runs on any device of torch; on the CPU it is tested, with que
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -17,8 +18,28 @@ from numpy.typing import NDArray
 
 from coupler_plugin.emulator.device import OnDevice, queue_on, wait_for
 
+logger = logging.getLogger("coupler_plugin")
+
 #: queues in which blocks take turns
 _QUEUES: Final = 2
+#: calls after which the profiling executor has settled on its code
+_WARM_UP: Final = 3
+
+Work = Callable[[], Any]
+
+
+class Graph(Protocol):
+    """What was recorded of some work."""
+
+    def replay(self) -> Any:
+        """Put the work into the queue that is in use."""
+
+    def pool(self) -> Any:
+        """Return the name of the memory in which it works."""
+
+
+#: records work in a queue, in the memory of an earlier graph
+Recorder = Callable[[Work, Any, Graph | None], Graph]
 
 
 class DeviceWindow:
@@ -102,27 +123,45 @@ class StagedBlock:
 
         inputs, static, state, outputs = parts
         self._forward = module.forward
-        self._window = window
-        (self._sample, _), *_ = seen = on_device(inputs)
-        self._static, kept = on_device(static), on_device(state)
+        self._parts, self._window = parts, window
+        self._seen, self._static, self._kept = on_device(inputs), on_device(static), on_device(state)
         #: memory of the device, and that of the host which is copied into it in each call
-        self._travelling = [*seen, *(self._static if static_travels else ()), *kept]
-        self._arguments = [own for own, _ in (*seen, *self._static, *kept)]
+        self._travelling = [*self._seen, *(self._static if static_travels else ()), *self._kept]
+        self._arguments = [own for own, _ in (*self._seen, *self._static, *self._kept)]
         if window is not None:
             self._arguments[0] = window
-        self._answers = [("outputs", outputs), *(("state", part) for _, part in kept)]
+        self._answers = [("outputs", outputs), *(("state", part) for _, part in self._kept)]
 
     def send_static(self) -> None:
         """Copy the static fields to the device."""
         for own, part in self._static:
             own.copy_(part)
 
+    @property
+    def memory(self) -> list[torch.Tensor]:
+        """What a call reads and writes: all of the host, and the window."""
+        return [*self._parts, *([] if self._window is None else [self._window])]
+
+    def begin(self, sample: Sequence[torch.Tensor]) -> None:
+        """Put plausible arguments where a call finds them."""
+        inputs, *others = sample
+        if self._window is not None:
+            self._window.copy_(inputs)
+            inputs = inputs[:, -1]
+        for (_, part), values in zip((*self._seen, *self._static, *self._kept), (inputs, *others), strict=True):
+            part.copy_(values)
+        self.send_static()
+
+    def answers(self) -> list[torch.Tensor]:
+        """Return copies of what the last call has answered."""
+        return [part.clone() for _, part in self._answers]
+
     def work(self) -> None:
         """Copy in, call the module and copy out, without waiting for any of it."""
         for own, part in self._travelling:
             own.copy_(part, non_blocking=True)
         if self._window is not None:
-            self._window.copy_(torch.cat((self._window[:, 1:], self._sample[:, None]), 1))
+            self._window.copy_(torch.cat((self._window[:, 1:], self._seen[0][0][:, None]), 1))
         answer = self._forward(*self._arguments)
         parts = (answer,) if len(self._answers) == 1 else answer
         for (name, target), part in zip(self._answers, parts, strict=True):
@@ -158,7 +197,7 @@ class Staged:
             for index, tensors in enumerate(zip(*parts, strict=True))
         ]
         self._queues = [queue_on(module.device) for _ in self._blocks[:_QUEUES]]
-        self._calls: list[Callable[[], None]] = [block.work for block in self._blocks]
+        self._calls: list[Work] = [block.work for block in self._blocks]
 
     def run(self, numbers: Iterable[int]) -> None:
         """Compute the answers of some blocks from their inputs, and wait until they are on the host.
@@ -177,11 +216,75 @@ class Staged:
         if errors:
             raise errors[0]
 
+    @torch.inference_mode()
+    def record(self, name: str, samples: Sequence[Sequence[torch.Tensor]], recorder: Recorder | None = None) -> None:
+        """Let a call of each block be one launch, if that gives the bits of its operations one by one.
+
+        Parameters
+        ----------
+        name : str
+            Of the emulator, for the log.
+        samples : sequence of sequences of tensors
+            Plausible arguments of each block.
+        recorder : callable, optional
+            Default: `cuda_graph`.
+        """
+        graphs: list[Graph] = []
+        before = [[part.clone() for part in block.memory] for block in self._blocks]
+        try:
+            for number, (block, sample) in enumerate(zip(self._blocks, samples, strict=True)):
+                queue = self._queues[number % _QUEUES]
+                # in the queue of the recording: libraries make memory for each, which a recording must not
+                expected = [self._try(block, sample, block.work, queue) for _ in range(_WARM_UP)][-1]
+                earlier = graphs[number - _QUEUES] if number >= _QUEUES else None
+                with self._backend.stream(queue):  # which a recording that fails would leave in use
+                    graph = (recorder or cuda_graph)(block.work, queue, earlier)
+                both = zip(self._try(block, sample, graph.replay, queue), expected, strict=True)
+                if not all(torch.equal(one.view(torch.int32), other.view(torch.int32)) for one, other in both):
+                    raise RuntimeError("it gives other bits")
+                graphs.append(graph)
+        except RuntimeError as error:
+            reason = str(error.__context__ or error).strip().partition("\n")[0].rstrip(".")  # the first, if two
+            logger.info("'%s' runs on %s operation by operation, not as a graph: %s", name, self._device, reason)
+        else:
+            self._calls = [graph.replay for graph in graphs]
+        for block, parts in zip(self._blocks, before, strict=True):
+            for part, values in zip(block.memory, parts, strict=True):
+                part.copy_(values)
+        wait_for(self._device)
+
+    def _try(self, block: StagedBlock, sample: Sequence[torch.Tensor], call: Work, queue: Any) -> list[torch.Tensor]:
+        """Return what a call of a block answers to a sample."""
+        block.begin(sample)
+        wait_for(self._device)
+        with self._backend.stream(queue):
+            call()
+        wait_for(self._device, queue)
+        return block.answers()
+
     def send_static(self) -> None:
         """Copy the static fields of all blocks to the device."""
         for block in self._blocks:
             block.send_static()
         wait_for(self._device)
+
+
+def cuda_graph(work: Work, queue: Any, earlier: Graph | None) -> Graph:
+    """Record what a function puts into a queue of a GPU; it then begins with one launch.
+
+    Parameters
+    ----------
+    work : callable
+    queue : torch.cuda.Stream
+    earlier : torch.cuda.CUDAGraph, optional
+        One of the same queue, which is over when this one begins: both then work in the same memory.
+    """
+    graph = torch.cuda.CUDAGraph()
+    pool = None if earlier is None else earlier.pool()
+    # another thread of the host may use the GPU meanwhile; it is not recorded, and does not end the recording
+    with torch.cuda.graph(graph, pool=pool, stream=queue, capture_error_mode="thread_local"):
+        work()
+    return graph
 
 
 def misfit(name: str, answer: torch.Tensor, wanted: torch.Tensor) -> ValueError:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_emulators import field, write, write_carbon, write_mlp
-from stand_in import device
+from small_emulators import Affine, field, write, write_carbon, write_mlp
+from stand_in import DEVICE, device
 from torch import nn
 
 from coupler_plugin import Coupler
-from coupler_plugin.emulator.blocks import Blocks, Columns
+from coupler_plugin.emulator.blocks import Blocks, Columns, sample_arguments
 from coupler_plugin.emulator.device import OnDevice
 from coupler_plugin.emulator.load import EmulatorFile, load
 from tests.emulator.kinds import KINDS, answers, section
@@ -34,6 +35,18 @@ class Cold(nn.Module):
         if bool((x > 100.0).any()):
             raise ValueError("too warm")
         return x[:, 0] + x[:, -1]
+
+
+class Counts(nn.Module):
+    """An emulator that counts its calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return x + float(self.calls)
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +168,98 @@ def test_no_columns(files: dict[str, EmulatorFile]) -> None:
     blocks = Blocks(on_device(files["window"]), 0, BLOCK)
     blocks.run()
     assert blocks.recall()["window"].shape == (0, 7, 2)
+
+
+# --- graphs ---------------------------------------------------------------------------------------------------
+
+
+class Replayed:
+    """A graph of a device that has none: the work itself, and what it gives is changed by `error`."""
+
+    def __init__(self, work: Callable[[], None], earlier: Replayed | None, error: float, state: torch.Tensor) -> None:
+        self.work, self.earlier, self.error, self.state = work, earlier, error, state
+        self.count = 0
+
+    def replay(self) -> None:
+        self.work()
+        self.state += self.error
+        self.count += 1
+
+
+@pytest.mark.parametrize("name", ["mlp", "window", "state"])
+@pytest.mark.parametrize("error", [0.0, 1e-7, "raised"])
+def test_graphs_are_used_where_they_give_the_same_bits(
+    files: dict[str, EmulatorFile], caplog: pytest.LogCaptureFixture, name: str, error: float | str
+) -> None:
+    caplog.set_level(logging.INFO, "coupler_plugin")
+    file = files[name]
+    blocks, graphs = Blocks(on_device(file), N, BLOCK), []
+
+    def recorder(work: Callable[[], None], queue: object, earlier: Replayed | None) -> Replayed:
+        if len(graphs) == 1 and error == "raised":
+            raise RuntimeError("operation not permitted when stream is capturing\nand more of it")
+        change = error if len(graphs) == 3 and isinstance(error, float) else 0.0
+        rows = blocks._staged._blocks[len(graphs)]._parts[3]
+        graphs.append(Replayed(work, earlier, change, rows))
+        return graphs[-1]
+
+    samples = [sample_arguments(file.manifest, size) for size in blocks.sizes]
+    blocks._staged.record(file.manifest.name, samples, recorder)
+    expected = Blocks(file, N, BLOCK)
+    for memory in (blocks, expected):  # nothing is left of the trials
+        assert not memory.inputs.any()
+        assert not memory.outputs.any()
+    np.testing.assert_array_equal(blocks.state, expected.state)
+    tried = [graph.count for graph in graphs]
+    for one, other in zip(called(expected, inputs(file)), called(blocks, inputs(file)), strict=True):
+        np.testing.assert_array_equal(other, one)
+    used = [graph.count - before for graph, before in zip(graphs, tried, strict=True)]
+    if error == 0.0:
+        assert used == [CALLS] * len(blocks.sizes)
+        assert [graph.earlier for graph in graphs] == [None, None, *graphs[:-2]]
+        assert not caplog.messages
+    else:
+        assert not any(used)
+        reason = "it gives other bits" if error == 1e-7 else "operation not permitted when stream is capturing"
+        where = f"'{file.manifest.name}' runs on cpu operation by operation, not as a graph: {reason}"
+        assert caplog.messages == [where]
+
+
+@pytest.mark.parametrize(
+    ("module", "is_fixed"),
+    [(Affine([[2.0]]), True), (nn.Sequential(nn.Linear(1, 1), nn.Tanh()), True), (Counts(), False)],
+)
+def test_module_that_keeps_something_is_no_graph(tmp_path: Path, module: nn.Module, is_fixed: bool) -> None:
+    path = write(tmp_path / "module.pt", module, [TAS], [LAI])
+    assert load(path, device=DEVICE).forward.is_fixed == is_fixed
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
+@pytest.mark.parametrize("name", ["mlp", "window", "state"])
+def test_graphs_of_a_gpu(files: dict[str, EmulatorFile], name: str) -> None:
+    path = files[name].path
+    file = load(path, device="cuda")
+    recorded = Blocks(file, N, BLOCK)
+    plain = Blocks(replace(file, forward=OnDevice(file.forward.forward, "cuda")), N, BLOCK)
+    assert [call.__name__ for call in recorded._staged._calls] == ["replay"] * len(recorded.sizes)
+    assert [call.__name__ for call in plain._staged._calls] == ["work"] * len(plain.sizes)
+    here = called(Blocks(files[name], N, BLOCK), inputs(file))
+    for one, other, third in zip(called(recorded, inputs(file)), called(plain, inputs(file)), here, strict=True):
+        np.testing.assert_array_equal(one, other)
+        np.testing.assert_allclose(one, third, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
+def test_module_that_looks_at_its_inputs_runs_without_a_graph(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "coupler_plugin")
+    file = load(write(tmp_path / "cold.pt", Cold(), [TAS], [LAI], window={"length": 2}), device="cuda")
+    blocks = Blocks(file, N, BLOCK)
+    assert any("operation by operation, not as a graph" in message for message in caplog.messages)
+    blocks.inputs[:] = 3.0
+    blocks.run()
+    np.testing.assert_array_equal(blocks.outputs, 6.0)
 
 
 # --- in a run -------------------------------------------------------------------------------------------------
