@@ -129,18 +129,30 @@ def device_of(forward: Callable[..., Any]) -> torch.device | None:
 
 def host_zeros(shape: Sequence[int], device: torch.device | None, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """Return memory of the host; where a GPU copies from it and to it, that is pinned."""
-    if device is None or device.type != "cuda":
+    if device is None or device.type != "cuda" or 0 in shape:
         return torch.zeros(*shape, dtype=dtype)
     with torch.cuda.device(device):
         return torch.zeros(*shape, dtype=dtype, pin_memory=True)
 
 
 def pin(memory: torch.Tensor, device: torch.device | None) -> None:
-    """Pin memory of the host that others have made; where the system refuses, copies wait for each other."""
-    if device is not None and device.type == "cuda":
-        with torch.cuda.device(device):
-            runtime = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-            runtime.cudaHostRegister(memory.data_ptr(), memory.nbytes, 0)
+    """Pin memory of the host that others have made, so that a GPU copies from it and to it.
+
+    Raises
+    ------
+    CouplerError
+        RUN, when the system refuses.
+    """
+    if device is None or device.type != "cuda":
+        return
+    with torch.cuda.device(device):
+        code = torch.cuda.cudart().cudaHostRegister(memory.data_ptr(), memory.nbytes, 0)  # type: ignore[no-untyped-call]
+    if int(code):
+        raise CouplerError(
+            Status.RUN,
+            f"the memory that ranks share ({memory.nbytes} bytes) cannot be pinned for {device} (error {int(code)} of "
+            "CUDA); write 'share: direct'.",
+        )
 
 
 def queue_on(device: torch.device) -> Any:

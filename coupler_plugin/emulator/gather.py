@@ -124,7 +124,7 @@ class Gathered:
         counts = np.array(team.comm.allgather(-(-n // grain) * grain))
         rank, total = team.comm.Get_rank(), int(counts.sum())
         rows = total if block == "exact" else -(-total // block) * block
-        columns = self._share(manifest, rows, device_of(emulator.forward))
+        columns = self._share(manifest, rows)
         first = int(counts[:rank].sum())
         mine = slice(first, first + n)
         self.static, self.state, self.outputs = (
@@ -138,6 +138,7 @@ class Gathered:
         self._blocks: Blocks | None = None
 
         def prepare() -> None:
+            pin(self._numbers, device_of(emulator.forward))
             self._blocks = Blocks(emulator, total, block, threads, columns)
 
         self._lead(prepare)
@@ -207,8 +208,8 @@ class Gathered:
         self._team.agree(f"the call of '{self._name}'", error)
         self._memory.Sync()
 
-    def _share(self, manifest: Manifest, rows: int, device: torch.device | None) -> Columns:
-        """Return the columns of the team, in memory of the leader that all of its ranks see, and its device."""
+    def _share(self, manifest: Manifest, rows: int) -> Columns:
+        """Return the columns of the team, in memory of the leader that all of its ranks see."""
         from mpi4py import MPI
 
         length = (manifest.window.length,) if manifest.window else ()
@@ -225,6 +226,6 @@ class Gathered:
         numbers = found[-found.ctypes.data % _LINE :][: 4 * int(starts[-1])].view(np.float32)
         if is_leader:
             numbers.fill(0.0)
-            pin(torch.from_numpy(numbers), device)
+        self._numbers = torch.from_numpy(numbers)
         parts = zip(starts, sizes, shapes, strict=False)
         return Columns(*(torch.from_numpy(numbers[at : at + size].reshape(shape)) for at, size, shape in parts))

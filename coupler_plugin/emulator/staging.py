@@ -230,28 +230,36 @@ class Staged:
             Default: `cuda_graph`.
         """
         graphs: list[Graph] = []
-        before = [[part.clone() for part in block.memory] for block in self._blocks]
         try:
             for number, (block, sample) in enumerate(zip(self._blocks, samples, strict=True)):
-                queue = self._queues[number % _QUEUES]
-                # in the queue of the recording: libraries make memory for each, which a recording must not
-                expected = [self._try(block, sample, block.work, queue) for _ in range(_WARM_UP)][-1]
                 earlier = graphs[number - _QUEUES] if number >= _QUEUES else None
-                with self._backend.stream(queue):  # which a recording that fails would leave in use
-                    graph = (recorder or cuda_graph)(block.work, queue, earlier)
-                both = zip(self._try(block, sample, graph.replay, queue), expected, strict=True)
-                if not all(torch.equal(one.view(torch.int32), other.view(torch.int32)) for one, other in both):
-                    raise RuntimeError("it gives other bits")
-                graphs.append(graph)
+                queue = self._queues[number % _QUEUES]
+                graphs.append(self._graph_of(block, sample, queue, earlier, recorder or cuda_graph))
         except RuntimeError as error:
             reason = str(error.__context__ or error).strip().partition("\n")[0].rstrip(".")  # the first, if two
             logger.info("'%s' runs on %s operation by operation, not as a graph: %s", name, self._device, reason)
         else:
             self._calls = [graph.replay for graph in graphs]
-        for block, parts in zip(self._blocks, before, strict=True):
-            for part, values in zip(block.memory, parts, strict=True):
+
+    def _graph_of(
+        self, block: StagedBlock, sample: Sequence[torch.Tensor], queue: Any, earlier: Graph | None, recorder: Recorder
+    ) -> Graph:
+        """Return the graph of a block, whose memory is afterwards as it was."""
+        before = [part.clone() for part in block.memory]
+        try:
+            # in the queue of the recording: libraries make memory for each, which a recording must not
+            expected = [self._try(block, sample, block.work, queue) for _ in range(_WARM_UP)][-1]
+            with self._backend.stream(queue):  # which a recording that fails would leave in use
+                graph = recorder(block.work, queue, earlier)
+            found = self._try(block, sample, graph.replay, queue)
+            both = zip(found, expected, strict=True)
+            if not all(torch.equal(one.view(torch.int32), other.view(torch.int32)) for one, other in both):
+                raise RuntimeError("it gives other bits")
+            return graph
+        finally:
+            for part, values in zip(block.memory, before, strict=True):
                 part.copy_(values)
-        wait_for(self._device)
+            wait_for(self._device)
 
     def _try(self, block: StagedBlock, sample: Sequence[torch.Tensor], call: Work, queue: Any) -> list[torch.Tensor]:
         """Return what a call of a block answers to a sample."""

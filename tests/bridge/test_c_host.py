@@ -38,6 +38,17 @@ print(f"message={message.value.decode()}")
 """
 
 
+#: the same with arrays of a device, which torch makes
+DEVICE_HOST = (
+    PYTHON_HOST.replace("ctypes.addressof(value)", "getattr(value, 'data_ptr', lambda: ctypes.addressof(value))()")
+    .replace("identity, real", "import torch; onto = {'dtype': torch.float64, 'device': sys.argv[3]}\nidentity, real")
+    .replace("rc = rc or library.coupler_bind(", "rc = rc or library.coupler_bind_device(")
+    .replace('handle, b"tas", ref(real)', 'handle, b"tas", ref(scalar(warm := torch.tensor(1.0, **onto), 2))')
+    .replace('handle, b"lai", ref(leaf)', 'handle, b"lai", ref(scalar(lai := torch.tensor(-9.0, **onto), 2))')
+    .replace("lai.value", "lai.item()")
+)
+
+
 @pytest.fixture(scope="module")
 def c_host(hosts: Hosts, config: Path) -> Run:
     return hosts.run(hosts.compile("c_host.c"), config)
@@ -109,6 +120,22 @@ def test_a_library_that_is_loaded_late_and_locally(hosts: Hosts, config: Path) -
 def test_a_python_that_runs_already_is_used(hosts: Hosts, config: Path, python: Path) -> None:
     library = hosts.prefix / "lib" / "libcoupler_plugin.so"
     done = execute([str(python), "-c", PYTHON_HOST, str(library), str(config)], cwd=hosts.folder, **hosts.environment)
+    result = Run(done.returncode, done.stdout, done.stderr)
+    assert result["rc"] == "0", result["message"]
+    assert result["answer"] == "3"
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        pytest.param("cpu", marks=pytest.mark.skipif(HAS_GPU, reason="addresses are then those of a GPU")),
+        pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not HAS_GPU, reason="torch sees no GPU")]),
+    ],
+)
+def test_a_host_that_hands_over_addresses_of_a_device(hosts: Hosts, config: Path, python: Path, device: str) -> None:
+    library = hosts.prefix / "lib" / "libcoupler_plugin.so"
+    command = [str(python), "-c", DEVICE_HOST, str(library), str(config), device]
+    done = execute(command, cwd=hosts.folder, **hosts.environment)
     result = Run(done.returncode, done.stdout, done.stderr)
     assert result["rc"] == "0", result["message"]
     assert result["answer"] == "3"

@@ -68,6 +68,7 @@ def test_arrays_of_a_device_in_a_program_that_runs_on_its_host(
     assert run("device_arrays.f90", *flags)[case] == "T"
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="addresses are then those of a GPU")
 @pytest.mark.parametrize(
     ("case", "words"),
     [
