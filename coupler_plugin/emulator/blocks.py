@@ -24,8 +24,8 @@ from coupler_plugin.emulator.fusing import Fused
 from coupler_plugin.emulator.lanes import Lanes
 from coupler_plugin.emulator.load import EmulatorFile
 from coupler_plugin.emulator.manifest import Input, Manifest, Variable
-from coupler_plugin.emulator.staging import DeviceWindow, Staged, misfit
-from coupler_plugin.emulator.window import Window
+from coupler_plugin.emulator.staging import Staged, misfit
+from coupler_plugin.emulator.window import DeviceWindow, Window
 from coupler_plugin.errors import CouplerError, Status
 
 #: a bucket starts and ends on a cache line, whatever the number of channels

@@ -12,11 +12,10 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from coupler_plugin.emulator.device import OnDevice, queue_on, wait_for
+from coupler_plugin.emulator.window import DeviceWindow
 
 logger = logging.getLogger("coupler_plugin")
 
@@ -40,61 +39,6 @@ class Graph(Protocol):
 
 #: records work in a queue, in the memory of an earlier graph
 Recorder = Callable[[Work, Any, Graph | None], Graph]
-
-
-class DeviceWindow:
-    """The last `length` samples of each column in memory of a device, where only the newest travels to.
-
-    It is to blocks on a device what `Window` is to those on the host; the work of a block moves its samples on.
-
-    Parameters
-    ----------
-    length : int
-        Samples T in the window.
-    sample : float32 tensor of the host, shape (rows, C)
-        Where the newest sample is found at each `push`.
-    sizes : sequence of int
-        Rows of the blocks in which the window is read.
-    device : torch.device
-    """
-
-    def __init__(self, length: int, sample: torch.Tensor, sizes: Sequence[int], device: torch.device) -> None:
-        self._sample = sample
-        self._shape = (len(sample), length, sample.shape[1])
-        self._blocks = [torch.zeros(size, *self._shape[1:], device=device) for size in sizes]
-        self._newest = np.zeros((len(sample), sample.shape[1]), np.float32)
-        self._device = device
-        self._is_empty = True
-
-    def push(self) -> None:
-        """Announce the newest sample; the first one stands for all the past that is not known."""
-        np.copyto(self._newest, self._sample.numpy())
-        if self._is_empty:
-            self._fill(self._sample[:, None].expand(self._shape))
-
-    def newest(self) -> NDArray[np.float32] | None:
-        """Return the sample of the last `push`, shape (rows, C); None before the first."""
-        return None if self._is_empty else self._newest
-
-    def recall(self) -> NDArray[np.float32]:
-        """Return all samples, oldest first, shape (rows, T, C)."""
-        return np.concatenate([np.empty((0, *self._shape[1:]), np.float32), *(one.cpu() for one in self._blocks)])
-
-    def restore(self, samples: NDArray[np.float32]) -> None:
-        """Go on from samples that were recalled, shape (n, T, C) with n rows or fewer."""
-        self._fill(torch.from_numpy(np.ascontiguousarray(samples)))
-        self._newest[: len(samples)] = samples[:, -1]
-
-    def block(self, index: int) -> torch.Tensor:
-        """Return the window of one block, oldest sample first, shape (rows, T, C)."""
-        return self._blocks[index]
-
-    def _fill(self, samples: torch.Tensor) -> None:
-        for block in self._blocks:
-            part, samples = samples[: len(block)], samples[len(block) :]
-            block[: len(part)].copy_(part)
-        wait_for(self._device)
-        self._is_empty = False
 
 
 class StagedBlock:
@@ -198,6 +142,7 @@ class Staged:
         ]
         self._queues = [queue_on(module.device) for _ in self._blocks[:_QUEUES]]
         self._calls: list[Work] = [block.work for block in self._blocks]
+        wait_for(module.device)  # the queues are others than that in which all this memory was cleared
 
     def run(self, numbers: Iterable[int]) -> None:
         """Compute the answers of some blocks from their inputs, and wait until they are on the host.
@@ -270,6 +215,7 @@ class Staged:
         wait_for(self._device, queue)
         return block.answers()
 
+    @torch.inference_mode()  # any thread of the host may bind, and not all are in the mode in which memory was made
     def send_static(self) -> None:
         """Copy the static fields of all blocks to the device."""
         for block in self._blocks:

@@ -155,6 +155,18 @@ def test_windows_of_all_blocks_move_on_when_one_fails(tmp_path: Path) -> None:
     np.testing.assert_array_equal(blocks.outputs[BLOCK:], 6.0)
 
 
+def test_made_in_inference_mode_and_used_outside(files: dict[str, EmulatorFile]) -> None:
+    """As by a host that calls from another thread than before."""
+    for name in ("window", "state"):
+        with torch.inference_mode():
+            blocks = Blocks(on_device(files[name]), N, BLOCK)
+        memory = Blocks(files[name], N, BLOCK)
+        called(memory, inputs(files[name])[:1])
+        blocks.restore(memory.recall())
+        for one, other in zip(*(called(each, inputs(files[name])) for each in (memory, blocks)), strict=True):
+            np.testing.assert_array_equal(other, one)
+
+
 def test_answers_of_another_shape_are_refused(files: dict[str, EmulatorFile]) -> None:
     file = on_device(files["mlp"])
     blocks = Blocks(file, N, BLOCK)
