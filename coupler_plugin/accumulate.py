@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from coupler_plugin.layout import Layout
 
 _UFUNC: Final = {"mean": np.add, "sum": np.add, "min": np.minimum, "max": np.maximum}
-_EMPTY: Final = {"mean": 0.0, "sum": 0.0, "min": np.inf, "max": -np.inf}
+EMPTY: Final = {"mean": 0.0, "sum": 0.0, "min": np.inf, "max": -np.inf}
 
 
 class Source(Protocol):
@@ -66,7 +66,7 @@ class Accumulator:
         self._buffer: NDArray[np.float64] | None = None
         if aggregate != "last":
             self._ufunc = _UFUNC[aggregate]
-            self._buffer = np.full(source.view.shape, _EMPTY[aggregate])
+            self._buffer = np.full(source.view.shape, EMPTY[aggregate])
             self.layout = source.lay_out(self._buffer)
 
     def update(self) -> None:
@@ -97,5 +97,5 @@ class Accumulator:
     def reset(self) -> None:
         """Begin the next window."""
         if self.count and self._buffer is not None:
-            self._buffer.fill(_EMPTY[self.aggregate])
+            self._buffer.fill(EMPTY[self.aggregate])
         self.count = 0

@@ -8,7 +8,7 @@ shape and which places hold a cell; `HostArray` moves values between an array of
 from __future__ import annotations
 
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -176,12 +176,16 @@ class HostArray:
         The host's memory with the levels last: shape (*cells.shape, size).
     layout : Layout
         Where the cells lie in it.
+    memory : str
+        Where the array lies, for errors.
 
     Raises
     ------
     CouplerError
         ARRAY, when the kind or shape does not fit.
     """
+
+    memory: Final = "the host's memory"
 
     def __init__(self, name: str, array: NDArray[Any], cells: Cells) -> None:
         if not isinstance(array, np.ndarray):  # a number would be copied, and an answer written to the copy
@@ -191,7 +195,8 @@ class HostArray:
                 Status.ARRAY, f"bind: '{name}' is of kind {array.dtype}; give an array of real32 or real64."
             )
         self._cells = cells
-        self.view = _levels_last(name, array, cells.shape)
+        axis = level_axis(name, array.shape, cells.shape)
+        self.view = array[..., np.newaxis] if axis is None else np.moveaxis(array, axis, -1)
         self.size = self.view.shape[-1]
         self.layout = self.lay_out(self.view)
 
@@ -247,15 +252,21 @@ class HeldArray:
         np.copyto(values, self.view)
 
 
-def _levels_last(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return a view of `array` of shape (*shape, levels)."""
-    if array.shape == shape:
-        return array[..., np.newaxis]
-    axes = [axis for axis in range(array.ndim) if array.shape[:axis] + array.shape[axis + 1 :] == shape]
+def level_axis(name: str, given: tuple[int, ...], shape: tuple[int, ...]) -> int | None:
+    """Return the dimension of levels of an array of the shape `given` over cells of `shape`; None: it has none.
+
+    Raises
+    ------
+    CouplerError
+        ARRAY, when there is no such dimension, or more than one.
+    """
+    if given == shape:
+        return None
+    axes = [axis for axis in range(len(given)) if given[:axis] + given[axis + 1 :] == shape]
     if len(axes) == 1:
-        return np.moveaxis(array, axes[0], -1)
+        return axes[0]
     # Host shapes are told as the host wrote them: Fortran order is the reverse of the view's.
-    found, wanted = array.shape[::-1], shape[::-1]
+    found, wanted = given[::-1], shape[::-1]
     if axes:
         raise CouplerError(
             Status.ARRAY,

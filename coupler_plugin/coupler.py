@@ -139,15 +139,16 @@ class Coupler:
             self.writers, self.comm,
         )  # fmt: skip
 
-    def bind(self, name: str, array: NDArray[Any], units: str | None = None) -> None:
+    def bind(self, name: str, array: NDArray[Any] | torch.Tensor, units: str | None = None) -> None:
         """Hand over an array of the host, which is read or written in place at every step from now on.
 
         Parameters
         ----------
         name : str
             The field, or one of its aliases. A field that nothing asks for is accepted and left alone.
-        array : float32 or float64 array
-            Of the shape of the cells, or with one more dimension of levels. Bind it again after reallocation.
+        array : float32 or float64 array or tensor
+            Of the shape of the cells, or with one more dimension of levels. Bind it again after reallocation. A tensor
+            may lie on a GPU: it is accumulated there, and all that the host does with it must be done before a step.
         units : str, optional
             Default: the field's canonical units.
         """

@@ -261,6 +261,7 @@ def rows(facts: Facts) -> list[tuple[str, str, str]]:
     """Return what there is, and what will be used of it: name, found, use."""
     engine = next((name for name in ("esmpy", "yac") if name in facts.packages), "the builtin engine")
     device = f"{facts.torch_gpus} GPU" if facts.torch_gpus else "the CPU"
+    bound = "are on a GPU" if facts.torch_gpus else "are in the host's memory"
     optional = [
         (name, facts.packages.get(name, "-"), f"for {use}" if name in facts.packages else f"without it: no {use}")
         for name, use in _OPTIONAL.items()
@@ -270,7 +271,7 @@ def rows(facts: Facts) -> list[tuple[str, str, str]]:
         ("machine", f"{socket.gethostname()}, {platform.system()} {platform.machine()}", ""),
         ("processors", f"{facts.processors}, {facts.allowed} of them for this process",
          f"{facts.ranks} ranks here, 'threads:' of the coupling file each"),
-        ("GPUs", ", ".join(facts.gpus) or "none", f"emulators run on {device}"),
+        ("GPUs", ", ".join(facts.gpus) or "none", f"emulators run on {device}; arrays bound with 'device' {bound}"),
         ("Python", facts.python, ""),
         ("libpython", facts.libpython or "none", "hosts load it"),
         ("native parts", facts.native or "none", "hosts are linked with them"),

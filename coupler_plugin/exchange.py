@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
 from numpy.typing import NDArray
 
 from coupler_plugin.accumulate import Accumulator, Source
@@ -19,6 +20,7 @@ from coupler_plugin.cells import Cells, HeldArray, HostArray, Values
 from coupler_plugin.clock import Clock
 from coupler_plugin.config.constants import Constant
 from coupler_plugin.derived import DERIVED, Sun
+from coupler_plugin.device_arrays import DeviceArray
 from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.emulator.manifest import Input, Output, Variable
 from coupler_plugin.emulator.ports import Fixed, Reader, Sampled
@@ -31,7 +33,7 @@ from coupler_plugin.windows import Window
 class Binding:
     """An array of the host and its units."""
 
-    array: HostArray
+    array: HostArray | DeviceArray
     units: str
 
 
@@ -73,18 +75,27 @@ class Exchange:
         """Cells of this rank."""
         return self._cells.n
 
-    def bind(self, name: str, array: NDArray[Any], units: str | None) -> None:
+    def bind(self, name: str, array: NDArray[Any] | torch.Tensor, units: str | None) -> None:
         """Take over an array of the host; `Coupler.bind` says more."""
         entry = self._fields[name]
         units = entry.units if units is None else units
         self._fields.conversion(entry.name, units, entry.units)
-        binding = Binding(HostArray(name, array, self._cells), units)
+        if isinstance(array, torch.Tensor):
+            binding = Binding(DeviceArray(name, array, self._cells), units)
+        else:
+            binding = Binding(HostArray(name, array, self._cells), units)
         before = self._bindings.get(entry.name)
         if before and (before.array.size, before.units) != (binding.array.size, units):
             raise CouplerError(
                 Status.ARRAY,
                 f"bind: '{name}' was bound with {before.array.size} levels in '{before.units}' and is now bound with "
                 f"{binding.array.size} levels in '{units}'; an array that is bound again keeps both.",
+            )
+        if before and before.array.memory != binding.array.memory:
+            raise CouplerError(
+                Status.ARRAY,
+                f"bind: '{name}' was bound in {before.array.memory} and is now bound in {binding.array.memory}; an "
+                "array that is bound again stays where it was.",
             )
         self._bindings[entry.name] = binding
 
@@ -201,7 +212,7 @@ class Exchange:
 
     def receivers(
         self, emulator: ColumnEmulator, asked: Collection[str]
-    ) -> tuple[dict[str, tuple[Values, Conversion]], dict[str, tuple[HostArray, Conversion]]]:
+    ) -> tuple[dict[str, tuple[Values, Conversion]], dict[str, tuple[HostArray | DeviceArray, Conversion]]]:
         """Return where the outputs of an emulator go.
 
         Parameters
@@ -223,7 +234,7 @@ class Exchange:
             FIELD, when an output goes nowhere.
         """
         held: dict[str, tuple[Values, Conversion]] = {}
-        hosts: dict[str, tuple[HostArray, Conversion]] = {}
+        hosts: dict[str, tuple[HostArray | DeviceArray, Conversion]] = {}
         for output in emulator.outputs if not emulator.is_shadow else ():
             entry = self._fields[output.name]
             binding = self._bindings.get(entry.name)

@@ -10,6 +10,7 @@ from typing import Any
 from coupler_plugin.accumulate import Accumulator, Source
 from coupler_plugin.cells import HeldArray, Values
 from coupler_plugin.clock import Alarm, Clock
+from coupler_plugin.device_arrays import DeviceAccumulator, DeviceArray
 
 
 @dataclass
@@ -23,7 +24,12 @@ class Window:
     def accumulator(self, name: str, aggregate: str, source: Source) -> Accumulator:
         """Return the one accumulator of a field in this window, reading `source` from now on."""
         key = (name, aggregate, "emulator" if isinstance(source, HeldArray) else "host")
-        found = self.accumulators.setdefault(key, Accumulator(aggregate, source))
+        if key not in self.accumulators:
+            if isinstance(source, DeviceArray):
+                self.accumulators[key] = DeviceAccumulator(aggregate, source)
+            else:
+                self.accumulators[key] = Accumulator(aggregate, source)
+        found = self.accumulators[key]
         found.source = source
         return found
 

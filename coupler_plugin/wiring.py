@@ -13,7 +13,9 @@ from coupler_plugin.accumulate import Accumulator
 from coupler_plugin.cells import Cells, HostArray
 from coupler_plugin.clock import Clock
 from coupler_plugin.config import Config
+from coupler_plugin.device_arrays import DeviceArray
 from coupler_plugin.emulator.column import ColumnEmulator
+from coupler_plugin.emulator.device import wait_for
 from coupler_plugin.emulator.gridded import GridEmulator, gridded
 from coupler_plugin.emulator.planning import Planner
 from coupler_plugin.emulator.ports import Reader
@@ -119,13 +121,15 @@ class Wiring:
         return Scheduled(emulator, window, answers + self.writers.flags_of(emulator, but=window))
 
     def _updates(self) -> list[Callable[[], None]]:
-        return [
-            accumulator.update
+        sampled = [
+            accumulator
             for window in self.windows.values()
             if window.alarm.interval.micro != self.clock.dt  # a window of one step is read from the host as it is
             for accumulator in window.accumulators.values()
-            if isinstance(accumulator.source, HostArray) and accumulator.aggregate != "last"
+            if isinstance(accumulator.source, HostArray | DeviceArray) and accumulator.aggregate != "last"
         ]
+        devices = {one.source.device for one in sampled if isinstance(one.source, DeviceArray)}
+        return [one.update for one in sampled] + [partial(wait_for, device) for device in devices]
 
 
 def _warn_of_ranks(emulator: ColumnEmulator) -> None:

@@ -78,11 +78,11 @@ def set_cells(handle: int, ids: Any, lon: Any, lat: Any, area: Any, corner_lon: 
     return OK
 
 
-def bind(handle: int, name: Any, field: Any, units: Any) -> int:
-    """Hand a view of the host's array to the coupler, which keeps it."""
+def bind(handle: int, name: Any, field: Any, units: Any, device: int) -> int:
+    """Hand a view of the host's array, which may lie on a device, to the coupler, which keeps it."""
     try:
         field_name = _text(name)
-        view = arrays.view(_ffi, field, field_name)
+        view = (arrays.device_view if device else arrays.view)(_ffi, field, field_name)
         _couplers[handle].bind(field_name, view, None if units == _ffi.NULL else _text(units))
     except BaseException as error:
         return _fail(handle, error)

@@ -20,11 +20,13 @@ import torch
 from numpy.typing import NDArray
 
 from coupler_plugin._packing import ffi, lib
+from coupler_plugin.emulator.device import OnDevice, device_of, host_zeros
 from coupler_plugin.emulator.fusing import Fused
 from coupler_plugin.emulator.lanes import Lanes
 from coupler_plugin.emulator.load import EmulatorFile
 from coupler_plugin.emulator.manifest import Input, Manifest, Variable
-from coupler_plugin.emulator.window import Window
+from coupler_plugin.emulator.staging import Staged, misfit
+from coupler_plugin.emulator.window import DeviceWindow, Window
 from coupler_plugin.errors import CouplerError, Status
 
 #: a bucket starts and ends on a cache line, whatever the number of channels
@@ -48,10 +50,10 @@ class Columns:
     outputs: torch.Tensor
 
     @classmethod
-    def zeros(cls, manifest: Manifest, rows: int) -> Columns:
-        """Return new memory; torch aligns it to cache lines, numpy need not."""
+    def zeros(cls, manifest: Manifest, rows: int, device: torch.device | None = None) -> Columns:
+        """Return new memory, from which `device` copies; torch aligns it to cache lines, numpy need not."""
         widths = (manifest.n_inputs, manifest.n_static, manifest.n_state, manifest.n_outputs)
-        return cls(*(torch.zeros(rows, width) for width in widths))
+        return cls(*(host_zeros((rows, width), device) for width in widths))
 
 
 class Blocks:
@@ -98,16 +100,21 @@ class Blocks:
         self.keeps_bits = block != "exact"
         self.sizes = self._choose_sizes(manifest, block)
         rows = sum(self.sizes)
-        memory = columns or Columns.zeros(manifest, rows)
+        module = emulator.forward if isinstance(emulator.forward, OnDevice) else None
+        memory = columns or Columns.zeros(manifest, rows, device_of(emulator.forward))
         inputs, static, state, outputs = (
             part[:rows] for part in (memory.inputs, memory.static, memory.state, memory.outputs)
         )
         arguments: list[list[torch.Tensor]] = []
-        lanes = min(threads, len(self.sizes))
+        lanes = min(threads, len(self.sizes)) if module is None else 1
         self._lanes = Lanes(lanes) if lanes > 1 else None
-        self._window: Window | None = None
+        on_device: DeviceWindow | None = None
+        self._window: Window | DeviceWindow | None = None
         if manifest.window and columns is None:
-            self._window = Window(manifest.window.length, inputs, self.sizes, lanes)
+            if module is None:
+                self._window = Window(manifest.window.length, inputs, self.sizes, lanes)
+            else:
+                self._window = on_device = DeviceWindow(manifest.window.length, inputs, self.sizes, module.device)
         if self._window is None:
             arguments.append(self._split(inputs))
         if manifest.static:
@@ -125,7 +132,22 @@ class Blocks:
         self.inputs, self.static, self.state, self.outputs = (
             tensor.numpy()[:n] for tensor in (inputs, static, state, outputs)
         )
+        #: computes the answers of some blocks
+        self._work: Callable[[Iterable[int]], None] = self._run
+        self._staged: Staged | None = None
         self._warm_up(manifest)
+        if module is not None:
+            parts = [self._split(rows) for rows in (inputs, static, state, outputs)]
+            self._staged = Staged(module, parts, on_device, static_travels=columns is not None)
+            self._work = self._staged.run
+            if module.is_fixed and module.device.type == "cuda":
+                samples = {size: sample_arguments(manifest, size) for size in self.sizes}
+                self._staged.record(manifest.name, [samples[size] for size in self.sizes])
+
+    def send_static(self) -> None:
+        """Let a device that keeps the static fields know them, which have just been written."""
+        if self._staged is not None:
+            self._staged.send_static()
 
     def recall(self) -> dict[str, NDArray[np.float32]]:
         """Return what the next call builds on, and the last answers: arrays of shape (n, ...)."""
@@ -162,9 +184,9 @@ class Blocks:
             self._window.push()
         lanes, count = self._lanes, len(self.sizes)
         if lanes is None:
-            self._run(range(count))
+            self._work(range(count))
         else:
-            lanes.run(lambda lane: self._run(range(lane, count, lanes.count)))
+            lanes.run(lambda lane: self._work(range(lane, count, lanes.count)))
 
     def _run(self, blocks: Iterable[int]) -> None:
         for index in blocks:
@@ -266,7 +288,7 @@ class Rows:
         elif answer.shape == self._block.shape:
             self._block.copy_(answer)
         else:
-            raise ValueError(f"its {self._name} have the shape {tuple(answer.shape)}, not {tuple(self._block.shape)}")
+            raise misfit(self._name, answer, self._block)
 
 
 def checked(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from coupler_plugin.cells import Cells, HostArray, Values
 from coupler_plugin.config.emulators import BLOCK, EmulatorSection
+from coupler_plugin.device_arrays import DeviceArray
 from coupler_plugin.emulator.blocks import Blocks, failure
 from coupler_plugin.emulator.drawing import DrawnBlocks, Draws
 from coupler_plugin.emulator.gather import Gathered, Team
@@ -214,7 +215,7 @@ class ColumnEmulator:
         inputs: Sequence[tuple[Reader, Conversion]],
         static: Sequence[tuple[Reader, Conversion]],
         held: Mapping[str, tuple[Values, Conversion]],
-        hosts: Mapping[str, tuple[HostArray, Conversion]],
+        hosts: Mapping[str, tuple[HostArray | DeviceArray, Conversion]],
         surroundings: Surroundings,
         comparing: Sequence[Comparing] = (),
     ) -> None:
@@ -238,6 +239,8 @@ class ColumnEmulator:
         self._exports = Exports(self.manifest.outputs, used, self.answers, held, hosts, surroundings.own)
         constant = self._blocks.static
         Imports(self.manifest.static, static, constant, unlimited(constant)).run(0, 0)
+        if isinstance(self._blocks, Blocks):
+            self._blocks.send_static()
         self.guard.connect(surroundings)
         self._imports = Imports(self.manifest.inputs, inputs, self._blocks.inputs, self.guard.allowed)
         self._switch = surroundings.switch

@@ -2,6 +2,7 @@
 """Where and how exactly an emulator runs: on the CPU, or on the GPU that falls to this rank among those of its node.
 
 Inputs and answers stay in host memory, in float32; a module on a GPU is given copies, and its answers are copied back.
+What is called block by block has memory on the GPU that is made once (`staging.py`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -101,15 +102,72 @@ def local_rank(comm: MPI.Comm | None) -> int:
 
 
 class OnDevice:
-    """Calls a module that lies on a GPU with tensors of the host."""
+    """Calls a module that lies on a GPU with tensors of the host.
 
-    def __init__(self, forward: Callable[..., Any], device: str) -> None:
-        self._forward, self._device = forward, torch.device(device)
+    Attributes
+    ----------
+    forward : callable
+        The module, which takes and gives tensors of the device.
+    device : torch.device
+    is_fixed : bool
+        Whether each call is the same sequence of operations: the module keeps nothing and draws nothing.
+    """
+
+    def __init__(self, forward: Callable[..., Any], device: str, is_fixed: bool = False) -> None:
+        self.forward, self.device, self.is_fixed = forward, torch.device(device), is_fixed
 
     def __call__(self, *arguments: torch.Tensor) -> Any:
         """Return the module's answer in the memory of the host."""
-        answer = self._forward(*(tensor.to(self._device) for tensor in arguments))
+        answer = self.forward(*(tensor.to(self.device, non_blocking=True) for tensor in arguments))
         return tuple(part.cpu() for part in answer) if isinstance(answer, tuple) else answer.cpu()
+
+
+def device_of(forward: Callable[..., Any]) -> torch.device | None:
+    """Return the device that a module lies on; None for the host."""
+    return forward.device if isinstance(forward, OnDevice) else None
+
+
+def host_zeros(shape: Sequence[int], device: torch.device | None, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Return memory of the host; where a GPU copies from it and to it, that is pinned."""
+    if device is None or device.type != "cuda" or 0 in shape:
+        return torch.zeros(*shape, dtype=dtype)
+    with torch.cuda.device(device):
+        return torch.zeros(*shape, dtype=dtype, pin_memory=True)
+
+
+def pin(memory: torch.Tensor, device: torch.device | None) -> None:
+    """Pin memory of the host that others have made, so that a GPU copies from it and to it.
+
+    Raises
+    ------
+    CouplerError
+        RUN, when the system refuses.
+    """
+    if device is None or device.type != "cuda":
+        return
+    with torch.cuda.device(device):
+        code = torch.cuda.cudart().cudaHostRegister(memory.data_ptr(), memory.nbytes, 0)  # type: ignore[no-untyped-call]
+    if int(code):
+        raise CouplerError(
+            Status.RUN,
+            f"the memory that ranks share ({memory.nbytes} bytes) cannot be pinned for {device} (error {int(code)} of "
+            "CUDA); write 'share: direct'.",
+        )
+
+
+def queue_on(device: torch.device) -> Any:
+    """Return a new queue of a device, which torch calls a stream; the CPU has them in name only."""
+    if device.type != "cuda":
+        return torch.cpu.Stream()
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
+def wait_for(device: torch.device, queue: Any = None) -> None:
+    """Wait until all is done that was put into a queue of a device, by default that of this thread."""
+    backend: Any = torch.get_device_module(device)
+    event = backend.Event()
+    event.record(queue or backend.current_stream(device))
+    event.synchronize()
 
 
 class InBfloat16:

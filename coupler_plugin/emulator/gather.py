@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from coupler_plugin.emulator.blocks import GRAIN, Blocks, Columns, failure
+from coupler_plugin.emulator.device import device_of, pin
 from coupler_plugin.emulator.load import EmulatorFile
 from coupler_plugin.emulator.manifest import Manifest
 from coupler_plugin.emulator.window import Window
@@ -137,6 +138,7 @@ class Gathered:
         self._blocks: Blocks | None = None
 
         def prepare() -> None:
+            pin(self._numbers, device_of(emulator.forward))
             self._blocks = Blocks(emulator, total, block, threads, columns)
 
         self._lead(prepare)
@@ -224,5 +226,6 @@ class Gathered:
         numbers = found[-found.ctypes.data % _LINE :][: 4 * int(starts[-1])].view(np.float32)
         if is_leader:
             numbers.fill(0.0)
+        self._numbers = torch.from_numpy(numbers)
         parts = zip(starts, sizes, shapes, strict=False)
         return Columns(*(torch.from_numpy(numbers[at : at + size].reshape(shape)) for at, size, shape in parts))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from coupler_plugin._packing import ffi, lib
 from coupler_plugin.accumulate import Accumulator
 from coupler_plugin.cells import HostArray, Values
+from coupler_plugin.device_arrays import DeviceAccumulator, DeviceArray
 from coupler_plugin.emulator.manifest import Output, Variable
 from coupler_plugin.fields import Conversion
 from coupler_plugin.guard.band import Band
@@ -85,7 +86,7 @@ class Imports:
         layouts = []
         for entry, (reader, conversion), record in zip(entries, readers, self._inputs, strict=True):
             record.levels, record.scale, record.offset = entry.size, conversion.scale, conversion.offset
-            if isinstance(reader, Sampled):
+            if isinstance(reader, Sampled) and not isinstance(reader.accumulator, DeviceAccumulator):
                 accumulator = reader.accumulator
                 layout = accumulator.source.lay_out(accumulator.source.view)
                 if accumulator.layout is not None:
@@ -135,7 +136,8 @@ class Export:
     first : int
         The first of them.
     values : float64 array, shape (n, size)
-        What is exported, in the units of the receiver; for an array of the host, only where `run_mixed` has run.
+        What is exported, in the units of the receiver; for an array in the host's memory, only where `run_mixed` has
+        run.
     terms : list of (factor, Export)
         For a closure: what it sums.
     is_term : bool
@@ -150,11 +152,11 @@ class Export:
     first: int
     conversion: Conversion
     values: Values
-    host: HostArray | None = None
+    host: HostArray | DeviceArray | None = None
     terms: Sequence[tuple[float, Export]] = ()
     is_term: bool = False
     place: int = 0
-    own: tuple[HostArray, Conversion] | None = None
+    own: tuple[HostArray | DeviceArray, Conversion] | None = None
 
     @np.errstate(all="ignore")  # the host's own value may be anything
     def run_mixed(self, verdict: Verdict) -> None:
@@ -213,7 +215,7 @@ class Exports:
         used: Collection[str],
         answers: NDArray[Any],
         held: Mapping[str, tuple[Values, Conversion]],
-        hosts: Mapping[str, tuple[HostArray, Conversion]],
+        hosts: Mapping[str, tuple[HostArray | DeviceArray, Conversion]],
         own: Mapping[str, Conversion],
     ) -> None:
         self._exports = _exports(entries, used, answers, held, hosts, own)
@@ -222,7 +224,7 @@ class Exports:
         outputs = ffi.new("packing_output[]", len(written))
         kept: list[Any] = [outputs]
         for export, record in zip(written, outputs, strict=True):
-            layout = export.host.layout if export.host else Layout(export.values, None, {})
+            layout = export.host.layout if isinstance(export.host, HostArray) else Layout(export.values, None, {})
             record.target = layout.struct[0]
             record.channel, record.levels = export.first, export.source.shape[1]
             record.scale, record.offset = export.conversion.scale, export.conversion.offset
@@ -234,6 +236,14 @@ class Exports:
         self._plan = ffi.new("packing_exports *", (outputs, len(written), memory, answers.dtype == np.float64, *shape))
         self._kept = [*kept, memory]
         self.run: Callable[[], None] = partial(lib.packing_export, self._plan)
+        self._on_devices = [(export.host, export.values) for export in written if isinstance(export.host, DeviceArray)]
+        if self._on_devices:
+            self.run = self._run_and_send
+
+    def _run_and_send(self) -> None:
+        lib.packing_export(self._plan)
+        for array, values in self._on_devices:
+            array.write(values)
 
     def run_mixed(self, verdict: Verdict) -> None:
         """Hand answers on where the host does not keep its own values, blended with them where that is asked for."""
@@ -246,7 +256,7 @@ def _exports(
     used: Collection[str],
     answers: NDArray[Any],
     held: Mapping[str, tuple[Values, Conversion]],
-    hosts: Mapping[str, tuple[HostArray, Conversion]],
+    hosts: Mapping[str, tuple[HostArray | DeviceArray, Conversion]],
     own: Mapping[str, Conversion],
 ) -> list[Export]:
     """Return the exports of the outputs, in an order in which the terms of a closure come before it."""

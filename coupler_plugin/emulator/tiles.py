@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from coupler_plugin.emulator.blocks import sample_arguments
+from coupler_plugin.emulator.device import device_of, host_zeros
 from coupler_plugin.emulator.drawing import Draws, generators_kept
 from coupler_plugin.emulator.load import EmulatorFile
 from coupler_plugin.emulator.planning import GridPlan, fine_ids
@@ -140,7 +141,8 @@ class Tiles:
     def _tiled(self, values: NDArray[np.float32]) -> torch.Tensor:
         """Return what all tiles of this rank see, shape (tiles of whole batches, channels, H, W); a collective call."""
         pixels = self._gather(values.astype(np.float64))
-        tiles = torch.zeros(len(self.sizes) * self._batch, values.shape[1], *self._shape)
+        shape = (len(self.sizes) * self._batch, values.shape[1], *self._shape)
+        tiles = host_zeros(shape, device_of(self._emulator.forward))
         by_tile = pixels.reshape(self._n_tiles, *self._shape, values.shape[1])
         np.copyto(tiles.numpy()[: self._n_tiles], by_tile.transpose(0, 3, 1, 2), casting="same_kind")
         return tiles

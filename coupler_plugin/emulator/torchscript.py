@@ -41,7 +41,8 @@ def read(found: Found, asked: Asked) -> EmulatorFile:
     draws = asked.dropout or draws_numbers(forward.graph)
     if asked.device != CPU or asked.precision != "float32":
         call = forward if asked.precision == "float32" else InBfloat16(forward, asked.device)
-        call = call if asked.device == CPU else OnDevice(call, asked.device)
+        is_fixed = not draws and keeps_nothing(forward.graph)
+        call = call if asked.device == CPU else OnDevice(call, asked.device, is_fixed)
         return EmulatorFile(path, found.manifest, call, found.sha256, draws=draws)
     return EmulatorFile(path, found.manifest, forward, found.sha256, () if draws else fuse(forward), draws)
 
@@ -72,6 +73,11 @@ def draws_numbers(graph: Any) -> bool:
     """Return whether a module draws random numbers, as far as the operations of its frozen graph tell."""
     kinds = {match[0] for match in _DRAWING.finditer(str(graph))}
     return any(_is_active(node) for kind in kinds for node in graph.findAllNodes(kind))
+
+
+def keeps_nothing(graph: Any) -> bool:
+    """Return whether a module, once frozen, has nothing left that a call could change or find changed."""
+    return not next(graph.inputs()).uses()
 
 
 def _is_active(node: Any) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""History windows: the last samples of each column, for emulators that see a stretch of the past."""
+"""History windows: the last samples of each column, on the host or on a device, for emulators that see a past."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from coupler_plugin.emulator.device import wait_for
 
 
 class Window:
@@ -76,3 +78,59 @@ class Window:
         old = self._length - self._next
         samples[:, :old] = ring[:, self._next :]
         samples[:, old:] = ring[:, : self._next]
+
+
+class DeviceWindow:
+    """The last `length` samples of each column in memory of a device, where only the newest travels to.
+
+    It is to blocks on a device what `Window` is to those on the host; the work of a block moves its samples on.
+
+    Parameters
+    ----------
+    length : int
+        Samples T in the window.
+    sample : float32 tensor of the host, shape (rows, C)
+        Where the newest sample is found at each `push`.
+    sizes : sequence of int
+        Rows of the blocks in which the window is read.
+    device : torch.device
+    """
+
+    def __init__(self, length: int, sample: torch.Tensor, sizes: Sequence[int], device: torch.device) -> None:
+        self._sample = sample
+        self._shape = (len(sample), length, sample.shape[1])
+        self._blocks = [torch.zeros(size, *self._shape[1:], device=device) for size in sizes]
+        self._newest = np.zeros((len(sample), sample.shape[1]), np.float32)
+        self._device = device
+        self._is_empty = True
+
+    def push(self) -> None:
+        """Announce the newest sample; the first one stands for all the past that is not known."""
+        np.copyto(self._newest, self._sample.numpy())
+        if self._is_empty:
+            self._fill(self._sample[:, None].expand(self._shape))
+
+    def newest(self) -> NDArray[np.float32] | None:
+        """Return the sample of the last `push`, shape (rows, C); None before the first."""
+        return None if self._is_empty else self._newest
+
+    def recall(self) -> NDArray[np.float32]:
+        """Return all samples, oldest first, shape (rows, T, C)."""
+        return np.concatenate([np.empty((0, *self._shape[1:]), np.float32), *(one.cpu() for one in self._blocks)])
+
+    def restore(self, samples: NDArray[np.float32]) -> None:
+        """Go on from samples that were recalled, shape (n, T, C) with n rows or fewer."""
+        self._fill(torch.from_numpy(np.ascontiguousarray(samples)))
+        self._newest[: len(samples)] = samples[:, -1]
+
+    def block(self, index: int) -> torch.Tensor:
+        """Return the window of one block, oldest sample first, shape (rows, T, C)."""
+        return self._blocks[index]
+
+    @torch.inference_mode()
+    def _fill(self, samples: torch.Tensor) -> None:
+        for block in self._blocks:
+            part, samples = samples[: len(block)], samples[len(block) :]
+            block[: len(part)].copy_(part)
+        wait_for(self._device)
+        self._is_empty = False

@@ -113,6 +113,13 @@ int coupler_set_cells_with_corners(int handle, const coupler_array *id, const co
  */
 int coupler_bind(int handle, const char *name, const coupler_array *field, const char *units);
 
+/**
+ * Bind a field to memory of a GPU, as @ref coupler_bind does to memory of the host: `field->data` is an address of the
+ * device. The host's kernels on the array must be done before it calls a step, and when the step returns, the plugin's are.
+ * The strides must be positive. Where torch sees no GPU, the address is taken to be one of the host.
+ */
+int coupler_bind_device(int handle, const char *name, const coupler_array *field, const char *units);
+
 /** Advance by one step of the host: read the inputs, run what is due, write the outputs in place. */
 int coupler_step(int handle);
 

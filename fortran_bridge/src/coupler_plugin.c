@@ -232,7 +232,7 @@ int coupler_set_cells_with_corners(int handle, const coupler_array *id, const co
     return conclude(self, &guard, coupler_python_set_cells(handle, id, lon, lat, area, corner_lon, corner_lat));
 }
 
-int coupler_bind(int handle, const char *name, const coupler_array *field, const char *units)
+static int bind(int handle, const char *name, const coupler_array *field, const char *units, int device)
 {
     coupler *self = find(handle);
     coupler_guard guard;
@@ -240,7 +240,17 @@ int coupler_bind(int handle, const char *name, const coupler_array *field, const
     if (!self->open) return out_of_order(self, "bind", handle);
     if (!name || !field) return fail(self, COUPLER_ERROR_FIELD, "bind was called without a name or without an array.");
     coupler_guard_enter(&guard, self->threads);
-    return conclude(self, &guard, coupler_python_bind(handle, name, field, units));
+    return conclude(self, &guard, coupler_python_bind(handle, name, field, units, device));
+}
+
+int coupler_bind(int handle, const char *name, const coupler_array *field, const char *units)
+{
+    return bind(handle, name, field, units, 0);
+}
+
+int coupler_bind_device(int handle, const char *name, const coupler_array *field, const char *units)
+{
+    return bind(handle, name, field, units, 1);
 }
 
 int coupler_step(int handle)

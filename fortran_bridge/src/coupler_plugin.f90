@@ -98,20 +98,22 @@ module coupler_plugin
          type(*), dimension(..), intent(in), optional :: area, corner_lon, corner_lat
       end function c_set_cells
 
-      integer(c_int) function c_bind(handle, name, field, units) bind(c, name='coupler_bind_descriptor')
+      integer(c_int) function c_bind(handle, name, field, units, device) bind(c, name='coupler_bind_descriptor')
          import :: c_char, c_int
          integer(c_int), value :: handle
          character(kind=c_char), intent(in) :: name(*)
          type(*), dimension(..), intent(inout), target, asynchronous :: field
          character(kind=c_char), intent(in), optional :: units(*)
+         integer(c_int), value :: device
       end function c_bind
 
-      integer(c_int) function c_bind_array(handle, name, array, units) bind(c, name='coupler_bind')
+      integer(c_int) function c_bind_array(handle, name, array, units, device) bind(c, name='coupler_bind_described')
          import :: c_char, c_int, coupler_array_t
          integer(c_int), value :: handle
          character(kind=c_char), intent(in) :: name(*)
          type(coupler_array_t), intent(in) :: array
          character(kind=c_char), intent(in), optional :: units(*)
+         integer(c_int), value :: device
       end function c_bind_array
 
       integer(c_int) function c_step(handle) bind(c, name='coupler_step')
@@ -205,33 +207,40 @@ contains
    !!
    !! One kind of array must go through `bind_array`: a component of all elements of an array of derived types, such as
    !! `cells%tas` or a pointer to it. gfortran hands a copy of it to every procedure that is not a C function.
-   subroutine bind(self, name, field, units, rc)
+   !!
+   !! With `device=.true.` the array is in memory of a GPU, and the call stands where its name means the address there:
+   !! inside `!$acc host_data use_device(field)` or `!$omp target data use_device_addr(field)`. The host's kernels on the
+   !! array must be done before it calls a step, and when the step returns, the plugin's are. Where torch sees no GPU, the
+   !! array is taken to be in memory of the host, where a program for GPUs then has it, too.
+   subroutine bind(self, name, field, units, device, rc)
       class(coupler_t), intent(in) :: self
       character(len=*), intent(in) :: name                                 !! name in the field dictionary: 'tas'
       type(*), dimension(..), intent(inout), target, asynchronous :: field !! array of the shape of the cells
       character(len=*), intent(in), optional :: units                      !! CF units; absent: the field's own
+      logical, intent(in), optional :: device                              !! whether `field` is in memory of a GPU
       integer(c_int), intent(out), optional :: rc                          !! status
 
       if (present(units)) then
-         call answer(self%handle, c_bind(self%handle, c_string(name), field, c_string(units)), rc)
+         call answer(self%handle, c_bind(self%handle, c_string(name), field, c_string(units), flag(device)), rc)
       else
-         call answer(self%handle, c_bind(self%handle, c_string(name), field), rc)
+         call answer(self%handle, c_bind(self%handle, c_string(name), field, device=flag(device)), rc)
       end if
    end subroutine bind
 
    !> Bind a field to an array that was described where it lives:
    !! `call coupler%bind_array('tas', coupler_array(cells%tas), units='K')`.
-   subroutine bind_array(self, name, array, units, rc)
+   subroutine bind_array(self, name, array, units, device, rc)
       class(coupler_t), intent(in) :: self
       character(len=*), intent(in) :: name            !! name in the field dictionary: 'tas'
       type(coupler_array_t), intent(in) :: array      !! what `coupler_array` says of the host's array
       character(len=*), intent(in), optional :: units !! CF units; absent: the field's own
+      logical, intent(in), optional :: device         !! whether the array is in memory of a GPU, as for `bind`
       integer(c_int), intent(out), optional :: rc     !! status
 
       if (present(units)) then
-         call answer(self%handle, c_bind_array(self%handle, c_string(name), array, c_string(units)), rc)
+         call answer(self%handle, c_bind_array(self%handle, c_string(name), array, c_string(units), flag(device)), rc)
       else
-         call answer(self%handle, c_bind_array(self%handle, c_string(name), array), rc)
+         call answer(self%handle, c_bind_array(self%handle, c_string(name), array, device=flag(device)), rc)
       end if
    end subroutine bind_array
 
@@ -324,6 +333,14 @@ contains
          call c_abort(handle)
       end if
    end subroutine answer
+
+   !> What C makes of a choice; absent: no.
+   pure integer(c_int) function flag(choice)
+      logical, intent(in), optional :: choice
+
+      flag = 0
+      if (present(choice)) flag = merge(1_c_int, 0_c_int, choice)
+   end function flag
 
    !> The string as C wants it, without trailing blanks.
    pure function c_string(text)

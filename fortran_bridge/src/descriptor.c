@@ -10,7 +10,7 @@
 
 #include "coupler_plugin.h"
 
-/* Called by the host itself, the other two by the module alone. */
+/* Called by the host itself, the others by the module alone. */
 coupler_array coupler_array_of_descriptor(const CFI_cdesc_t *descriptor);
 
 #ifdef __GNUC__
@@ -20,7 +20,8 @@ coupler_array coupler_array_of_descriptor(const CFI_cdesc_t *descriptor);
 int coupler_set_cells_descriptor(int handle, const CFI_cdesc_t *id, const CFI_cdesc_t *lon, const CFI_cdesc_t *lat,
                                  const CFI_cdesc_t *area, const CFI_cdesc_t *corner_lon,
                                  const CFI_cdesc_t *corner_lat);
-int coupler_bind_descriptor(int handle, const char *name, const CFI_cdesc_t *field, const char *units);
+int coupler_bind_descriptor(int handle, const char *name, const CFI_cdesc_t *field, const char *units, int device);
+int coupler_bind_described(int handle, const char *name, const coupler_array *array, const char *units, int device);
 
 #ifdef __GNUC__
 #pragma GCC visibility pop
@@ -63,9 +64,14 @@ int coupler_set_cells_descriptor(int handle, const CFI_cdesc_t *id, const CFI_cd
                                           present[5]);
 }
 
-int coupler_bind_descriptor(int handle, const char *name, const CFI_cdesc_t *field, const char *units)
+int coupler_bind_descriptor(int handle, const char *name, const CFI_cdesc_t *field, const char *units, int device)
 {
     coupler_array array = coupler_array_of_descriptor(field);
 
-    return coupler_bind(handle, name, &array, units);
+    return coupler_bind_described(handle, name, &array, units, device);
+}
+
+int coupler_bind_described(int handle, const char *name, const coupler_array *array, const char *units, int device)
+{
+    return device ? coupler_bind_device(handle, name, array, units) : coupler_bind(handle, name, array, units);
 }

@@ -65,7 +65,7 @@ int coupler_python_init(int handle, const char *config, const int *comm, const c
 int coupler_python_set_cells(int handle, const coupler_array *id, const coupler_array *lon, const coupler_array *lat,
                              const coupler_array *area, const coupler_array *corner_lon,
                              const coupler_array *corner_lat);
-int coupler_python_bind(int handle, const char *name, const coupler_array *field, const char *units);
+int coupler_python_bind(int handle, const char *name, const coupler_array *field, const char *units, int device);
 int coupler_python_step(int handle);
 int coupler_python_step_begin(int handle);
 int coupler_python_step_end(int handle);

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cffi
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from small_hosts import HERE
 from coupler_plugin import CouplerError, Status
 from coupler_plugin.bridge import arrays
 
+HAS_GPU = torch.cuda.is_available()
 BRIDGE = HERE.parents[1] / "fortran_bridge"
 TYPES = {dtype: number for number, dtype in arrays.DTYPES.items()}
 
@@ -69,9 +72,44 @@ def test_a_view_is_the_array_itself(array: NDArray[Any]) -> None:
     assert (array == -7).all()
 
 
+@pytest.mark.skipif(HAS_GPU, reason="addresses are then those of a GPU")
+@given(strided())
+def test_without_a_gpu_an_array_of_a_device_is_one_of_the_host(array: NDArray[Any]) -> None:
+    if any(stride < 0 for extent, stride in zip(array.shape, array.strides, strict=True) if extent > 1):
+        with pytest.raises(CouplerError, match=r"'tas' .* a device takes elements in rising order"):
+            arrays.device_view(ffi, describe(array), "tas")
+        return
+    tensor = arrays.device_view(ffi, describe(array), "tas")
+    np.testing.assert_array_equal(tensor.numpy(), array)
+    tensor[...] = -7
+    assert (array == -7).all()
+
+
+def test_elements_that_are_not_whole_elements_apart_are_no_tensor() -> None:
+    packed = np.zeros(4, np.dtype([("flag", "i1"), ("tas", "f8")]))
+    with pytest.raises(CouplerError, match="whole elements apart"):
+        arrays.device_view(ffi, describe(packed["tas"]), "tas")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not HAS_GPU, reason="torch sees no GPU")
+@pytest.mark.parametrize("part", [np.s_[:], np.s_[1:7:2], np.s_[:, 2], np.s_[3:4, ::3]])
+def test_addresses_of_a_gpu(part: Any) -> None:
+    array = np.arange(40.0).reshape(8, 5)
+    there = torch.tensor(array, device="cuda")
+    tensor = arrays.device_view(ffi, describe(array[part], data=ffi.cast("void *", there[part].data_ptr())), "tas")
+    assert tensor.device == there.device
+    np.testing.assert_array_equal(tensor.cpu().numpy(), array[part])
+    tensor.fill_(-7.0)
+    array[part] = -7.0
+    np.testing.assert_array_equal(there.cpu().numpy(), array)
+    with pytest.raises(CouplerError, match="bound as an array of a device"):
+        arrays.device_view(ffi, describe(array), "tas")
+
+
 def test_an_array_without_elements_needs_no_memory() -> None:
     empty = describe(np.empty((3, 0)), data=ffi.NULL)
-    assert arrays.view(ffi, empty, "tas").shape == (3, 0)
+    assert arrays.view(ffi, empty, "tas").shape == arrays.device_view(ffi, empty, "tas").shape == (3, 0)
 
 
 def test_elements_that_are_not_aligned_are_used_where_they_are() -> None:
@@ -92,9 +130,10 @@ def test_elements_that_are_not_aligned_are_used_where_they_are() -> None:
         ({"data": ffi.NULL}, "not allocated or not associated"),
     ],
 )
-def test_what_no_field_can_be_is_refused(changes: dict[str, Any], words: str) -> None:
+@pytest.mark.parametrize("view", [arrays.view, arrays.device_view])
+def test_what_no_field_can_be_is_refused(view: Callable[..., Any], changes: dict[str, Any], words: str) -> None:
     with pytest.raises(CouplerError, match=f"'tas' .*{words}") as caught:
-        arrays.view(ffi, describe(np.zeros(3), **changes), "tas")
+        view(ffi, describe(np.zeros(3), **changes), "tas")
     assert caught.value.status is Status.ARRAY
 
 

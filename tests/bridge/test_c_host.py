@@ -8,11 +8,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 from small_hosts import Hosts, Run, execute
 
 from coupler_plugin import Status
 from coupler_plugin import __version__ as version
 
+HAS_GPU = torch.cuda.is_available()
 PYTHON_HOST = """
 import ctypes, sys
 library = ctypes.CDLL(sys.argv[1])
@@ -36,6 +38,17 @@ print(f"message={message.value.decode()}")
 """
 
 
+#: the same with arrays of a device, which torch makes
+DEVICE_HOST = (
+    PYTHON_HOST.replace("ctypes.addressof(value)", "getattr(value, 'data_ptr', lambda: ctypes.addressof(value))()")
+    .replace("identity, real", "import torch; onto = {'dtype': torch.float64, 'device': sys.argv[3]}\nidentity, real")
+    .replace("rc = rc or library.coupler_bind(", "rc = rc or library.coupler_bind_device(")
+    .replace('handle, b"tas", ref(real)', 'handle, b"tas", ref(scalar(warm := torch.tensor(1.0, **onto), 2))')
+    .replace('handle, b"lai", ref(leaf)', 'handle, b"lai", ref(scalar(lai := torch.tensor(-9.0, **onto), 2))')
+    .replace("lai.value", "lai.item()")
+)
+
+
 @pytest.fixture(scope="module")
 def c_host(hosts: Hosts, config: Path) -> Run:
     return hosts.run(hosts.compile("c_host.c"), config)
@@ -47,6 +60,12 @@ def test_a_host_in_c_alone_gets_its_answer(c_host: Run) -> None:
     assert c_host["version"] == version
 
 
+@pytest.mark.skipif(HAS_GPU, reason="addresses are then those of a GPU")
+def test_arrays_of_a_device_are_those_of_the_host_where_there_is_none(c_host: Run) -> None:
+    assert c_host["device_rc"] == "0"
+    assert c_host["device_answer"] == "3 5 7"
+
+
 @pytest.mark.parametrize(
     ("case", "status"),
     [
@@ -55,8 +74,11 @@ def test_a_host_in_c_alone_gets_its_answer(c_host: Run) -> None:
         ("no_file", Status.CONFIG),
         ("no_handle", Status.ORDER),
         ("rank_9", Status.ARRAY),
+        ("no_device_name", Status.FIELD),
+        ("moved", Status.ARRAY),
         ("finalize", Status.OK),
         ("after", Status.ORDER),
+        ("after_bind", Status.ORDER),
         ("after_begin", Status.ORDER),
         ("after_end", Status.ORDER),
     ],
@@ -98,6 +120,22 @@ def test_a_library_that_is_loaded_late_and_locally(hosts: Hosts, config: Path) -
 def test_a_python_that_runs_already_is_used(hosts: Hosts, config: Path, python: Path) -> None:
     library = hosts.prefix / "lib" / "libcoupler_plugin.so"
     done = execute([str(python), "-c", PYTHON_HOST, str(library), str(config)], cwd=hosts.folder, **hosts.environment)
+    result = Run(done.returncode, done.stdout, done.stderr)
+    assert result["rc"] == "0", result["message"]
+    assert result["answer"] == "3"
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        pytest.param("cpu", marks=pytest.mark.skipif(HAS_GPU, reason="addresses are then those of a GPU")),
+        pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not HAS_GPU, reason="torch sees no GPU")]),
+    ],
+)
+def test_a_host_that_hands_over_addresses_of_a_device(hosts: Hosts, config: Path, python: Path, device: str) -> None:
+    library = hosts.prefix / "lib" / "libcoupler_plugin.so"
+    command = [str(python), "-c", DEVICE_HOST, str(library), str(config), device]
+    done = execute(command, cwd=hosts.folder, **hosts.environment)
     result = Run(done.returncode, done.stdout, done.stderr)
     assert result["rc"] == "0", result["message"]
     assert result["answer"] == "3"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from small_hosts import Hosts, Run
 
 
@@ -56,3 +57,27 @@ def test_two_couplers_and_arrays_that_moved(hosts: Hosts, config: Path, write_co
     result = hosts.run(hosts.compile("two_couplers.f90"), config, write_coupling(scale=3.0))
     for case in ("first", "second", "bound_again", "first_is_finalized", "second_goes_on"):
         assert result[case] == "T", case
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="addresses are then those of a GPU")
+@pytest.mark.parametrize("flags", [(), ("-fopenacc",), ("-fopenmp",)], ids=["plain", "openacc", "openmp"])
+@pytest.mark.parametrize("case", ["openacc", "openmp", "sections", "components"])
+def test_arrays_of_a_device_in_a_program_that_runs_on_its_host(
+    run: Callable[..., Run], case: str, flags: tuple[str, ...]
+) -> None:
+    assert run("device_arrays.f90", *flags)[case] == "T"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="addresses are then those of a GPU")
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("backwards", "a device takes elements in rising order"),
+        ("integers", "'tas' is a tensor of kind int32; give a dense one of float32 or float64"),
+        ("moved", "was bound in the host's memory and is now bound in memory of the device"),
+    ],
+)
+def test_arrays_that_cannot_be_those_of_a_device(run: Callable[..., Run], case: str, words: str) -> None:
+    result = run("device_arrays.f90")
+    assert result[case] == result["status"]
+    assert words in result[f"{case}_message"]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import small_emulators as small
+import torch
 import yaml
 
 from coupler_plugin.cli.prefix import native_prefix
@@ -89,6 +90,12 @@ def test_scalars_in_derived_types(folder: Path, flags: tuple[str, ...], kind: st
 
 def test_array_of_derived_types_through_plain_arrays(folder: Path) -> None:
     assert run(folder, "many_points") == {"many_points": "T"}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this compiler's program has its arrays on the host")
+@pytest.mark.parametrize("flags", [(), ("-fopenacc",)], ids=["plain", "openacc"])
+def test_arrays_of_a_device_in_a_program_that_runs_on_its_host(folder: Path, flags: tuple[str, ...]) -> None:
+    assert run(folder, "device", *flags) == {"device": "T"}
 
 
 def test_step_inside_a_parallel_region(folder: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import stand_in
 import yaml
 from small_emulators import Gru, Product, Touchy, field, write, write_carbon, write_mlp
 
@@ -79,14 +80,19 @@ class Host:
 
 
 def run(folder: Path, comm: Any = None) -> dict[str, Any]:
-    """Run at once; and in two parts, of which the second goes on from a restart on one rank less."""
+    """Run at once; on a device; and in two parts, of which the second goes on from a restart on one rank less."""
     whole: dict[str, list[Any]] = {}
+    on_device: dict[str, list[Any]] = {}
     first: dict[str, list[Any]] = {}
     second: dict[str, list[Any]] = {}
     host = Host(folder / "gathered_whole.yml", comm)
     host.run(STEPS, whole)
     calls = [len(emulator.block_sizes) for emulator in host.coupler.emulators]
     host.coupler.finalize()
+    with stand_in.device():
+        host = Host(folder / "gathered_whole.yml", comm)
+        host.run(STEPS, on_device)
+        host.coupler.finalize()
     host = Host(folder / "gathered_parts.yml", comm)
     host.run(STEPS // 2, first)
     host.coupler.write_restart()
@@ -96,7 +102,7 @@ def run(folder: Path, comm: Any = None) -> dict[str, Any]:
         host = Host(folder / "gathered_parts.yml", fewer, STEPS // 2)
         host.run(STEPS - STEPS // 2, second)
         host.coupler.finalize()
-    seen = {"whole": whole, "first": first, "second": second, "calls": calls}
+    seen = {"whole": whole, "on_device": on_device, "first": first, "second": second, "calls": calls}
     if comm and comm.Get_size() > 1:
         mistakes = MISTAKES if comm.Get_size() == 3 else MISTAKES[:-1]  # the last takes its time
         seen["errors"] = {mistake.__name__: error_of(mistake, folder, comm.Dup()) for mistake in mistakes}

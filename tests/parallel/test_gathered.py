@@ -21,6 +21,11 @@ def test_every_cell_has_the_bits_of_ranks_that_run_alone(result: Results, ranks:
 
 
 @pytest.mark.parametrize("ranks", RANKS)
+def test_leader_with_a_device_gives_the_same_bits(result: Results, ranks: int) -> None:
+    assert result(ranks).gathered("on_device") == result(0).gathered("whole")
+
+
+@pytest.mark.parametrize("ranks", RANKS)
 def test_restart_goes_on_with_the_same_bits_on_fewer_ranks(result: Results, ranks: int) -> None:
     first, second = result(ranks).gathered("first"), result(ranks).gathered("second")
     assert {i: first[i] + second[i] for i in first} == result(0).gathered("whole")

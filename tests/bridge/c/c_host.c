@@ -44,10 +44,23 @@ int main(int argc, char **argv)
     printf("length_alone=%d\n", coupler_get_message(coupler, NULL, 0));
     coupler_get_message(coupler, cut, sizeof cut);
     printf("cut=%s\n", cut);
+    field_tas.rank = 1;
+    printf("moved=%d\n", coupler_bind_device(coupler, "tas", &field_tas, "K"));
+    printf("no_device_name=%d\n", coupler_bind_device(coupler, NULL, &field_tas, "K"));
     printf("finalize=%d\n", coupler_finalize(coupler));
     printf("after=%d\n", coupler_step(coupler));
     printf("after_begin=%d\n", coupler_step_begin(coupler));
     printf("after_end=%d\n", coupler_step_end(coupler));
+    printf("after_bind=%d\n", coupler_bind_device(coupler, "tas", &field_tas, "K"));
     printf("version=%s\n", coupler_version());
+
+    lai[0] = lai[1] = lai[2] = -9.0f;
+    rc = coupler_init(argv[1], NULL, "2001-01-01", 3600.0, &coupler);
+    if (!rc) rc = coupler_set_cells(coupler, &ids, &longitudes, &latitudes, NULL);
+    if (!rc) rc = coupler_bind_device(coupler, "tas", &field_tas, "K");
+    if (!rc) rc = coupler_bind_device(coupler, "lai", &field_lai, NULL);
+    if (!rc) rc = coupler_step(coupler);
+    if (!rc) rc = coupler_finalize(coupler);
+    printf("device_rc=%d\ndevice_answer=%g %g %g\n", rc, (double)lai[0], (double)lai[1], (double)lai[2]);
     return 0;
 }
