@@ -10,7 +10,7 @@ same check has shown to give every row the bits of the full block.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -25,6 +25,7 @@ from coupler_plugin.emulator.fusing import Fused
 from coupler_plugin.emulator.lanes import Lanes
 from coupler_plugin.emulator.load import EmulatorFile
 from coupler_plugin.emulator.manifest import Input, Manifest, Variable
+from coupler_plugin.emulator.remembering import Remembering
 from coupler_plugin.emulator.staging import Staged, misfit
 from coupler_plugin.emulator.window import DeviceWindow, Window
 from coupler_plugin.errors import CouplerError, Status
@@ -56,7 +57,7 @@ class Columns:
         return cls(*(host_zeros((rows, width), device) for width in widths))
 
 
-class Blocks:
+class Blocks(Remembering):
     """Runs the columns of one rank through an emulator.
 
     Parameters
@@ -148,28 +149,6 @@ class Blocks:
         """Let a device that keeps the static fields know them, which have just been written."""
         if self._staged is not None:
             self._staged.send_static()
-
-    def recall(self) -> dict[str, NDArray[np.float32]]:
-        """Return what the next call builds on, and the last answers: arrays of shape (n, ...)."""
-        memory = {"outputs": self.outputs}
-        if self._state_rows is not None:
-            memory["state"] = self.state
-        if self._window is not None:
-            memory["window"] = self._window.recall()[: self._n]
-        return memory
-
-    def restore(self, memory: Mapping[str, NDArray[np.float32]]) -> None:
-        """Go on from what was recalled."""
-        self.outputs[:] = memory["outputs"]
-        if self._state_rows is not None:
-            self.state[:] = memory["state"]
-        if self._window is not None:
-            self._window.restore(memory["window"])
-
-    def newest(self) -> NDArray[np.float32] | None:
-        """Return the newest sample of each column's window, shape (n, C); None where there is none."""
-        newest = self._window.newest() if self._window is not None else None
-        return None if newest is None else newest[: self._n]
 
     def _split(self, rows: torch.Tensor) -> list[torch.Tensor]:
         return list(torch.split(rows, list(self.sizes)))

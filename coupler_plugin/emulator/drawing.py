@@ -7,7 +7,7 @@ cells among all cells by their ids: not on ranks, restarts, or what else draws i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from coupler_plugin.emulator.blocks import checked, initial_state, sample_arguments
 from coupler_plugin.emulator.load import EmulatorFile
+from coupler_plugin.emulator.remembering import Remembering
 from coupler_plugin.emulator.window import Window
 
 #: calls after which the profiling executor has settled on its code
@@ -58,7 +59,7 @@ class Draws:
         torch.manual_seed(int(low) << 31 | int(high) >> 1)
 
 
-class DrawnBlocks:
+class DrawnBlocks(Remembering):
     """Runs the columns of one rank through an emulator that draws, as `Blocks` does through one that does not.
 
     A cell has its block and its row by its id, whatever rank owns it: a block that several ranks share is run by each
@@ -119,27 +120,6 @@ class DrawnBlocks:
                 self._draws.begin(number)
                 for target, part in zip((self.outputs, self.state), self._call(arguments), strict=False):
                     target[cells] = part.numpy()[places]
-
-    def recall(self) -> dict[str, NDArray[np.float32]]:
-        """Return what the next call builds on, and the last answers: arrays of shape (n, ...)."""
-        memory = {"outputs": self.outputs}
-        if self._manifest.state:
-            memory["state"] = self.state
-        if self._window is not None:
-            memory["window"] = self._window.recall()
-        return memory
-
-    def restore(self, memory: Mapping[str, NDArray[np.float32]]) -> None:
-        """Go on from what was recalled."""
-        self.outputs[:] = memory["outputs"]
-        if self._manifest.state:
-            self.state[:] = memory["state"]
-        if self._window is not None:
-            self._window.restore(memory["window"])
-
-    def newest(self) -> NDArray[np.float32] | None:
-        """Return the newest sample of each column's window, shape (n, C); None where there is none."""
-        return self._window.newest() if self._window is not None else None
 
     def _placed(self, values: NDArray[np.float32], places: NDArray[np.int64]) -> torch.Tensor:
         """Return the block whose rows `places` hold the values."""

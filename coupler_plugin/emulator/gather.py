@@ -8,18 +8,18 @@ before a call, that all inputs are there, and one after it, that all answers are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from coupler_plugin.emulator.blocks import GRAIN, Blocks, Columns, failure
 from coupler_plugin.emulator.device import device_of, pin
 from coupler_plugin.emulator.load import EmulatorFile
 from coupler_plugin.emulator.manifest import Manifest
+from coupler_plugin.emulator.remembering import Remembering
 from coupler_plugin.emulator.window import Window
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.meeting import await_request
@@ -87,7 +87,7 @@ class Team:
             raise CouplerError(Status(status), f"rank {rank} failed: {text}")
 
 
-class Gathered:
+class Gathered(Remembering):
     """Columns of this rank that the leader of its team runs; a call is collective over the team.
 
     It looks like `Blocks`, and a column has the same bits: the leader's blocks hold the columns of all ranks, one rank
@@ -145,7 +145,6 @@ class Gathered:
         self.waited = 0.0
         self.sizes = self._blocks.sizes if self._blocks else ()
         self.keeps_bits: bool = team.comm.bcast(self._blocks.keeps_bits if self._blocks else None, _LEADER)
-        self._has_state = bool(manifest.state)
 
     def run(self) -> None:
         """Compute the outputs of all columns of the team, and advance their state; a collective call of the team."""
@@ -168,27 +167,6 @@ class Gathered:
     def withdraw(self, error: Exception) -> None:
         """Tell the team, instead of a call, that this rank has failed before it."""
         self._meet(error)
-
-    def recall(self) -> dict[str, NDArray[np.float32]]:
-        """Return what the next call builds on, and the last answers: arrays of shape (n, ...)."""
-        memory = {"outputs": self.outputs}
-        if self._has_state:
-            memory["state"] = self.state
-        if self._window is not None:
-            memory["window"] = self._window.recall()
-        return memory
-
-    def restore(self, memory: Mapping[str, NDArray[np.float32]]) -> None:
-        """Go on from what was recalled."""
-        self.outputs[:] = memory["outputs"]
-        if self._has_state:
-            self.state[:] = memory["state"]
-        if self._window is not None:
-            self._window.restore(memory["window"])
-
-    def newest(self) -> NDArray[np.float32] | None:
-        """Return the newest sample of each column's window, shape (n, C); None where there is none."""
-        return self._window.newest() if self._window is not None else None
 
     def _lead(self, work: Callable[[], None]) -> float:
         """Let the leader work while the others wait, and return when it was done here."""

@@ -8,7 +8,7 @@ the same kernels on any rank, and a cell the same sums: the number of ranks chan
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -22,6 +22,7 @@ from coupler_plugin.emulator.device import device_of, host_zeros
 from coupler_plugin.emulator.drawing import Draws, generators_kept
 from coupler_plugin.emulator.load import EmulatorFile
 from coupler_plugin.emulator.planning import GridPlan, fine_ids
+from coupler_plugin.emulator.remembering import Remembering
 from coupler_plugin.emulator.window import Window
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.parallel import together
@@ -36,7 +37,7 @@ Values = NDArray[np.float64]
 _WARM_UP: Final = 3
 
 
-class Tiles:
+class Tiles(Remembering):
     """Runs the tiles of one rank through an emulator; a call is collective.
 
     Parameters
@@ -116,27 +117,6 @@ class Tiles:
         np.copyto(self.outputs, answers.reshape(self.outputs.shape), casting="same_kind")
         if self._blend_state is not None:
             np.copyto(self.state, self._blend_state(self._states), casting="same_kind")
-
-    def recall(self) -> dict[str, NDArray[np.float32]]:
-        """Return what the next call builds on, and the last answers: arrays of shape (n, ...)."""
-        memory = {"outputs": self.outputs}
-        if self._manifest.state:
-            memory["state"] = self.state
-        if self._window is not None:
-            memory["window"] = self._window.recall()
-        return memory
-
-    def restore(self, memory: Mapping[str, NDArray[np.float32]]) -> None:
-        """Go on from what was recalled."""
-        self.outputs[:] = memory["outputs"]
-        if self._manifest.state:
-            self.state[:] = memory["state"]
-        if self._window is not None:
-            self._window.restore(memory["window"])
-
-    def newest(self) -> NDArray[np.float32] | None:
-        """Return the newest sample of each cell's window, shape (n, C); None where there is none."""
-        return self._window.newest() if self._window is not None else None
 
     def _tiled(self, values: NDArray[np.float32]) -> torch.Tensor:
         """Return what all tiles of this rank see, shape (tiles of whole batches, channels, H, W); a collective call."""
