@@ -246,6 +246,7 @@ class Coupler:
         self._meet("finalize")
         self._is_finalized, self._is_ready = True, False
         self._worker.end()
+        self.writers.finalize()
         self.close_writers()
         if self.config.report:
             self.report = report.summarise(
