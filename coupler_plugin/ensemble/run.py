@@ -23,7 +23,7 @@ from coupler_plugin.config import Config, load_config
 from coupler_plugin.config.files import HistorySection
 from coupler_plugin.driver.interrupt import Interrupt
 from coupler_plugin.driver.progress import ProgressLine
-from coupler_plugin.driver.run import Run, prepare_config
+from coupler_plugin.driver.run import Run, check_writable, prepare_config
 from coupler_plugin.emulator.gridded import GridEmulator
 from coupler_plugin.ensemble.earlier import COMPLETE, Kept, look_back
 from coupler_plugin.ensemble.figures import check_drawable, draw
@@ -88,6 +88,7 @@ def run_ensemble(path: Path, comm: MPI.Comm | None = None, overwrite: bool = Fal
     ensemble = load_ensemble(path, comm)
     if ensemble.figures:
         check_drawable()
+    together(comm, lambda: _check_places(ensemble) if rank_of(comm) == 0 else None)
     if ensemble.hosts:
         return _of_hosts(ensemble, ensemble.hosts, path, comm, overwrite)
     config = _config(ensemble, load_config(ensemble.coupling, comm))
@@ -244,7 +245,12 @@ class _Ensemble:
     # --- stepping -----------------------------------------------------------------------------------------------
 
     def _step(self, step: int) -> None:
-        together(self._comm, self._ready.fill)
+        try:
+            together(self._comm, self._ready.fill)
+        except CouplerError:
+            if self._columns:  # once the forcing is mended, the ensemble goes on from here
+                self._save()
+            raise
         groups: list[Group] = []
         for group in self._groups:
             try:
@@ -335,6 +341,15 @@ class _Ensemble:
         path, draft = self._plan.ensemble.keep, self._plan.ensemble.draft
         if path and draft and rank_of(self._comm) == 0:
             draft.replace(path)
+
+
+def _check_places(ensemble: EnsembleFile) -> None:
+    """Check before the first step that all that the ensemble is to write can be written."""
+    for path in (ensemble.statistics.file, ensemble.keep, ensemble.draft):
+        if path:
+            check_writable(path)
+    if ensemble.figures:
+        check_writable(ensemble.figures.dir / "figure")
 
 
 def _config(ensemble: EnsembleFile, config: Config) -> Config:

@@ -327,6 +327,17 @@ def test_field_that_nothing_gives_is_refused(tmp_path: Path) -> None:
         run_ensemble(write_ensemble(tmp_path, members=2, perturb=NOISE))
 
 
+@pytest.mark.parametrize("key", ["statistics", "keep", "figures"])
+def test_place_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path, key: str) -> None:
+    pytest.importorskip("matplotlib")
+    write_run(tmp_path, "carbon")
+    (tmp_path / "file").write_text("no folder")
+    sections = {"statistics": {"file": "file/s.nc"}, "keep": "file/m.nc", "figures": {"dir": "file/pictures"}}
+    with refused(Status.IO, "cannot be written", "file"):
+        run_ensemble(write_ensemble(tmp_path, members=2, perturb=NOISE, **{key: sections[key]}))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["carbon.pt", "ens.yml", "file", "forcing.nc", "run.yml"]
+
+
 def test_run_that_ends_before_the_first_interval_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path, "carbon")
     with refused(Status.CONFIG, "before the first interval"):

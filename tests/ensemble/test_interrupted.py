@@ -23,6 +23,7 @@ from coupler_plugin.cli import commands
 from coupler_plugin.ensemble import run_ensemble
 from coupler_plugin.ensemble.group import Group
 from coupler_plugin.ensemble.run import Result
+from tests.driver.conftest import forcing
 from tests.ensemble import program
 from tests.ensemble.conftest import (
     NOISE,
@@ -170,6 +171,27 @@ def test_members_of_an_earlier_run_stay_where_its_completion_is_interrupted(
     run_ensemble(more, overwrite=True)
     for file in FILES:
         assert opened(tmp_path / file).equals(continued[file]), file
+
+
+def test_ensemble_that_a_gap_in_the_forcing_stops_goes_on_once_that_is_mended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path, "carbon")
+    path = write_ensemble(tmp_path, members=2, perturb=NOISE)
+    run_ensemble(path)
+    whole = {file: opened(tmp_path / file) for file in FILES}
+    broken = forcing(0, 10)
+    broken.air_temperature[6, 1, 2] = np.nan
+    (tmp_path / "forcing.nc").unlink()  # open files of this process keep what they had
+    broken.to_netcdf(tmp_path / "forcing.nc")
+    with refused(Status.RUN, "forcing.nc", "2001-01-07", "cell 7"):
+        run_ensemble(path, overwrite=True)
+    (tmp_path / "forcing.nc").unlink()
+    forcing(0, 10).to_netcdf(tmp_path / "forcing.nc")
+    (tmp_path / "members.nc").unlink()  # of the run before
+    run_again(path, capsys, "2001-01-07 00:00:00")
+    for file in FILES:
+        assert opened(tmp_path / file).equals(whole[file]), file
 
 
 # --- what is refused, or begins anew ----------------------------------------------------------------------------
