@@ -76,7 +76,7 @@ def write_ensemble(folder: Path, fields: tuple[str, ...] = ("nee", "tas"), **sec
 
 def opened(path: Path) -> Any:
     """Return a file as it is on disk, with times as numbers."""
-    with xarray.open_dataset(path, decode_times=False) as file:
+    with xarray.open_dataset(path, decode_times=False, engine="zarr" if path.suffix == ".zarr" else None) as file:
         return file.load()
 
 

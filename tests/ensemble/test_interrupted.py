@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from click.testing import CliRunner
 from refusal import refused
 
@@ -103,6 +104,29 @@ def test_interrupted_ensemble_goes_on_where_it_stopped(
     assert parts.scores == whole.scores
     assert sorted(file.name for file in paths[1].iterdir()) == sorted(file.name for file in paths[0].iterdir())
     assert run_ensemble(paths[1] / "ens.yml").was_complete
+
+
+def test_members_on_a_grid_of_their_own_go_on_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Members are groups of one here, each with a restart of its own; statistics are a Zarr store."""
+    pytest.importorskip("zarr")
+    regrid = {"methods": {"tas": "nearest_s2d", "lai": "nearest_s2d"}}
+    path = write_run(tmp_path, "anxious", regrid=regrid)
+    content = yaml.safe_load(path.read_text())
+    content["emulators"][0]["grid"] = {"latlon": 30.0}
+    path.write_text(yaml.safe_dump(content))
+    ensemble = write_ensemble(
+        tmp_path, ("lai", "tas"), parameters={"values": [{"field": "tas", "add": [0.0, 3.0]}]},
+        perturb=NOISE[:1], statistics={"file": "statistics.zarr"}, keep=None,
+    )  # fmt: skip
+    run_ensemble(ensemble)
+    whole = opened(tmp_path / "statistics.zarr")
+    shutil.rmtree(tmp_path / "statistics.zarr")
+    interrupt(ensemble, 5, monkeypatch)
+    run_again(ensemble, capsys, "2001-01-07 00:00:00")
+    assert opened(tmp_path / "statistics.zarr").equals(whole)
+    assert run_ensemble(ensemble).was_complete
 
 
 def start(folder: Path, ranks: int, *words: object) -> int:
