@@ -7,8 +7,6 @@ read, so that running again completes what is missing.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,10 +18,9 @@ import numpy as np
 from coupler_plugin.cells import Values
 from coupler_plugin.clock import Alarm
 from coupler_plugin.config import Config, load_config
-from coupler_plugin.config.files import HistorySection
 from coupler_plugin.driver.interrupt import Interrupt
 from coupler_plugin.driver.progress import ProgressLine
-from coupler_plugin.driver.run import Run, check_writable, prepare_config
+from coupler_plugin.driver.run import Run, prepare_config
 from coupler_plugin.emulator.gridded import GridEmulator
 from coupler_plugin.ensemble.earlier import COMPLETE, Kept, look_back
 from coupler_plugin.ensemble.figures import check_drawable, draw
@@ -32,11 +29,11 @@ from coupler_plugin.ensemble.hosts import run_hosts
 from coupler_plugin.ensemble.members import Member, check_unique, list_members
 from coupler_plugin.ensemble.observations import Observations
 from coupler_plugin.ensemble.output import Output, Score
+from coupler_plugin.ensemble.prepare import attributes_of, check_places, hashes_of, member_config
 from coupler_plugin.ensemble.resume import Restarts, Standing
 from coupler_plugin.ensemble.section import EnsembleFile, FiguresSection, HostsSection, load_ensemble
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.output.history import Column
-from coupler_plugin.output.writers import provenance
 from coupler_plugin.parallel import allgather, any_of, broadcast, rank_of, together
 
 if TYPE_CHECKING:
@@ -88,10 +85,10 @@ def run_ensemble(path: Path, comm: MPI.Comm | None = None, overwrite: bool = Fal
     ensemble = load_ensemble(path, comm)
     if ensemble.figures:
         check_drawable()
-    together(comm, lambda: _check_places(ensemble) if rank_of(comm) == 0 else None)
+    together(comm, lambda: check_places(ensemble) if rank_of(comm) == 0 else None)
     if ensemble.hosts:
         return _of_hosts(ensemble, ensemble.hosts, path, comm, overwrite)
-    config = _config(ensemble, load_config(ensemble.coupling, comm))
+    config = member_config(ensemble, load_config(ensemble.coupling, comm))
     probe = prepare_config(config, ensemble.coupling, comm, overwrite=True)
     check_fields(ensemble, probe)
     grains = [grain_of(e) for e in probe.coupler.emulators if e.name in ensemble.dropout]
@@ -99,10 +96,10 @@ def run_ensemble(path: Path, comm: MPI.Comm | None = None, overwrite: bool = Fal
     if grains:  # dropout is drawn for a block: a block is on one rank
         ready = prepare_config(config, ensemble.coupling, comm, overwrite=True, grain=int(np.lcm.reduce(grains)))
     members = list_members(ensemble)
-    hashes = broadcast(comm, together(comm, lambda: _hashes(members, rank_of(comm))))
+    hashes = broadcast(comm, together(comm, lambda: hashes_of(members, rank_of(comm))))
     check_unique(members, hashes, ensemble)
     keys = {member.number: member.key(hashes, ensemble) for member in members}
-    attributes = _attributes(ensemble, config, ready, members, keys)
+    attributes = attributes_of(ensemble, config, ready, members, keys)
     prior, status = look_back(ensemble, attributes, keys, comm, overwrite)
     if status is not None:
         return Result(members, status, was_complete=True, kept=len(members))
@@ -341,45 +338,3 @@ class _Ensemble:
         path, draft = self._plan.ensemble.keep, self._plan.ensemble.draft
         if path and draft and rank_of(self._comm) == 0:
             draft.replace(path)
-
-
-def _check_places(ensemble: EnsembleFile) -> None:
-    """Check before the first step that all that the ensemble is to write can be written."""
-    for path in (ensemble.statistics.file, ensemble.keep, ensemble.draft):
-        if path:
-            check_writable(path)
-    if ensemble.figures:
-        check_writable(ensemble.figures.dir / "figure")
-
-
-def _config(ensemble: EnsembleFile, config: Config) -> Config:
-    """Return the coupling that members run: what it would write of one run is left to the ensemble."""
-    section = ensemble.statistics
-    history = HistorySection.model_validate(
-        {"file": section.file, "fields": section.fields, "every": section.every, "from": section.from_}
-    )
-    return config.model_copy(update={"history": [history], "record": None, "restart": None, "report": None})
-
-
-def _hashes(members: Sequence[Member], rank: int) -> dict[Path, str]:
-    """Return the hash of each file that the ensemble names itself; rank 0 reads them."""
-    paths = {path for member in members for _, path in member.models} if rank == 0 else set()
-    try:
-        return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
-    except OSError as error:
-        raise CouplerError(
-            Status.MODEL, f"cannot read the emulator file '{error.filename}': {error.strerror}."
-        ) from error
-
-
-def _attributes(
-    ensemble: EnsembleFile, config: Config, ready: Run, members: Sequence[Member], keys: Mapping[int, str]
-) -> dict[str, str]:
-    section = ensemble.statistics
-    return {
-        **provenance(config, ready.coupler.emulators),
-        "ensemble_file": ensemble.text,
-        "what": json.dumps([section.fields, section.every, section.from_]),
-        "realizations": json.dumps({member.number: [keys[member.number], str(member)] for member in members}),
-        "status": "{}",
-    }
