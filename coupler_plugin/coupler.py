@@ -244,9 +244,9 @@ class Coupler:
         """End the run: close what was written and write the report; a collective call."""
         self._expect("finalize", True, "")
         self._meet("finalize")
+        self.writers.finalize()
         self._is_finalized, self._is_ready = True, False
         self._worker.end()
-        self.writers.finalize()
         self.close_writers()
         if self.config.report:
             self.report = report.summarise(
