@@ -236,6 +236,7 @@ class Coupler:
         """End the run: close what was written and write the report; a collective call."""
         self._expect("finalize", True, "")
         self._meet("finalize")
+        self.writers.finalize()
         self._is_finalized, self._is_ready = True, False
         self._calls.end()
         self.close_writers()

@@ -31,7 +31,7 @@ _BINDING: Final = ("GOMP_CPU_AFFINITY", "KMP_AFFINITY", "OMP_PROC_BIND")
 _ASTRAY: Final = ("PYTHONHOME", "PYTHONPATH")
 _OPTIONAL: Final = {
     "mpi4py": "several ranks", "yac": "conservative weights", "esmpy": "weights by ESMF", "zarr": "Zarr files",
-    "matplotlib": "pictures", "cartopy": "coasts on maps", "codecarbon": "measured energy",
+    "matplotlib": "pictures", "cartopy": "coasts of Natural Earth on maps", "codecarbon": "measured energy",
 }  # fmt: skip
 
 

@@ -118,9 +118,9 @@ def test_levels_have_their_own_dimension(couple: Couple) -> None:
     coupler.step()
     coupler.finalize()
     with netCDF4.Dataset(coupler.config.history[0].file) as file:
-        assert file["tsl"].dimensions == file["mrso"].dimensions == ("time", "cell", "level_4")
+        assert file["tsl"].dimensions == file["mrso"].dimensions == ("time", "level_4", "cell")
         assert file["tas"].dimensions == ("time", "cell")
-        np.testing.assert_array_equal(file["tsl"][0], tsl.T)
+        np.testing.assert_array_equal(file["tsl"][0], tsl)
 
 
 def test_answer_that_has_not_come_yet_is_missing(couple: Couple, tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ def test_cells_of_a_grid_may_be_written_as_one(couple: Couple) -> None:
         np.testing.assert_array_equal(file.id, [[1, 2], [0, 4]])
         np.testing.assert_array_equal(file.cell_area, [[1.0, 2.0], [0.0, 4.0]])
         np.testing.assert_array_equal(file.tas[0], [[271.0, 272.0], [np.nan, 274.0]])
-        np.testing.assert_array_equal(file.tsl[0, 1, 1], [4.0, 8.0])
+        np.testing.assert_array_equal(file.tsl[0, :, 1, 1], [4.0, 8.0])
         assert file.tas.grid_mapping == "crs"
         assert file.crs.grid_mapping_name == "latitude_longitude"
 

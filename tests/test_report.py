@@ -189,13 +189,9 @@ def test_browser_shows_the_page(couple: Couple, tmp_path: Path) -> None:
         pytest.skip("no browser is installed")
     report_of(couple, tmp_path)
     page, picture = tmp_path / "out/report.html", tmp_path / "page.png"
-    options = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--window-size=1000,1300",
-        f"--user-data-dir={tmp_path}/b",
-    ]
+    quiet = ("no-first-run", "disable-background-networking", "disable-component-update", "disable-sync")
+    options = [f"--{name}" for name in ("headless", "no-sandbox", "disable-gpu", *quiet)]
+    options += ["--window-size=1000,1300", f"--user-data-dir={tmp_path}/b"]
     text = subprocess.run(
         [browser, *options, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120, check=True
     ).stdout

@@ -7,7 +7,7 @@ import sys
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from coupler_plugin import doctor as checks
 from coupler_plugin.errors import Status
@@ -18,7 +18,7 @@ def doctor() -> None:
     """Look at this machine: versions, MPI, GPUs, threads, libraries; the status is 1 where something must be mended."""
     facts = checks.look()
     console = Console()
-    table = Table("what", "found", "use")
+    table = Table(*(Column(name, overflow="fold") for name in ("what", "found", "use")))
     for row in checks.rows(facts):
         table.add_row(*row)
     console.print(table)

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from coupler_plugin.cli.run import launch, stop, world
+from coupler_plugin.cli.run import INTERRUPTED, launch, stop, world
 from coupler_plugin.errors import CouplerError
 
 if TYPE_CHECKING:
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 @click.option("-n", "--ranks", default=1, show_default=True, help="Start this many MPI ranks.")
 @click.option("--overwrite", is_flag=True, help="Replace files of another ensemble.")
 def ensemble(file: Path, ranks: int, overwrite: bool) -> None:
-    """Run the members of the ensemble FILE and write statistics; also under mpirun or srun."""
+    """Run the members of the ensemble FILE and write statistics; also under mpirun or srun.
+
+    Ctrl-C, or the signal USR1, finishes the step, writes restarts, and ends with the status 130. The same command goes
+    on from there, as after a kill from the newest restarts, of the last ten minutes.
+    """
     if ranks > 1:
         sys.exit(launch(ranks))
     from coupler_plugin.ensemble import run_ensemble
@@ -32,8 +36,9 @@ def ensemble(file: Path, ranks: int, overwrite: bool) -> None:
     try:
         result = run_ensemble(file, comm, overwrite)
     except KeyboardInterrupt:
-        click.echo("interrupted; the statistics end with the last interval", err=True)
-        sys.exit(130)
+        if comm is None or comm.Get_rank() == 0:
+            click.echo("interrupted; the step was finished, and the same command goes on from there", err=True)
+        sys.exit(INTERRUPTED)
     except CouplerError as error:
         if comm is None:
             raise

@@ -107,7 +107,7 @@ def run(path: Path, comm: MPI.Comm | None = None, overwrite: bool = False, resum
             was_interrupted = False
             while clock.now < ready.end and not was_interrupted:
                 since = perf_counter()
-                together(comm, ready.fill)
+                _read(ready)
                 timers.add("read", since)
                 coupler.step()
                 progress.show()
@@ -122,6 +122,17 @@ def run(path: Path, comm: MPI.Comm | None = None, overwrite: bool = False, resum
     if was_interrupted:
         raise KeyboardInterrupt
     return coupler
+
+
+def _read(ready: Run) -> None:
+    """Read the fields of a step; where that fails, a restart lets the run go on once the forcing is mended."""
+    coupler = ready.coupler
+    try:
+        together(coupler.comm, ready.fill)
+    except CouplerError:
+        if coupler.config.restart and coupler.clock.steps:
+            coupler.write_restart()
+        raise
 
 
 def _tell_what_was_held(ready: Run) -> None:
@@ -251,10 +262,10 @@ def _check_outputs(config: Config, coupler: Coupler, overwrite: bool) -> None:
     paths += [f for f in (config.report.file, config.report.html, config.report.trace) if f] if config.report else []
     if rank_of(coupler.comm) == 0:
         for path in paths:
-            _check_writable(path)
+            check_writable(path)
 
 
-def _check_writable(file: Path) -> None:
+def check_writable(file: Path) -> None:
     """Check that a file can be made or replaced; folders that lack are made only when it is written."""
     folder = file.parent
     while not folder.exists() and folder != folder.parent:

@@ -35,8 +35,8 @@ class Kept:
 
     def values(self, name: str, interval: int, member: int) -> Values:
         """Return a field of a member in an interval, shape (n, levels)."""
-        row = np.asarray(self._file[name][interval, self.rows[member]].values, np.float64)[self._cells]
-        return row.reshape(self._cells.size, -1)
+        row = np.asarray(self._file[name][interval, self.rows[member]].values, np.float64)[..., self._cells]
+        return row.reshape(-1, self._cells.size).T
 
     def close(self) -> None:
         """Let the file go."""
@@ -61,7 +61,7 @@ def look_back(
     def on_root() -> tuple[dict[int, int], dict[int, str] | None]:
         if rank_of(comm) > 0 or overwrite:
             return {}, None
-        old = {path: _read_attributes(path) for path in (ensemble.statistics.file, ensemble.keep) if path}
+        old = {path: read_attributes(path) for path in (ensemble.statistics.file, ensemble.keep) if path}
         statistics, kept = old[ensemble.statistics.file], old[ensemble.keep] if ensemble.keep else {}
         complete = _complete(kept) if kept else {}
         is_same_file = statistics is not None and statistics.get("ensemble_file") == attributes["ensemble_file"]
@@ -95,7 +95,7 @@ def _complete(kept: Mapping[str, str]) -> dict[str, int]:
     return {key: row for row, (number, (key, _)) in entries if status.get(number) == COMPLETE}
 
 
-def _read_attributes(path: Path) -> dict[str, str] | None:
+def read_attributes(path: Path) -> dict[str, str] | None:
     """Return the attributes of a file of an ensemble; None where there is no file."""
     if not path.exists():
         return None

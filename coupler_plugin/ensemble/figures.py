@@ -99,11 +99,9 @@ def _draw_band(axes: Axes, results: Results, name: str, units: str | None) -> No
             results.mean(type(first)(name, "", first.units, np.asarray(cubes[:, place], np.float64)).to(units).values)
             for place in (0, -1)
         )
-        axes.fill_between(
-            results.years(), low, high, color="#a8d08d", alpha=0.6, linewidth=0,
-            label=f"quantiles {shares[0]:g} to {shares[-1]:g}",
-        )  # fmt: skip
-    title = f"Mean over cells of the mean{' and the quantiles' if shares.size > 1 else ''} of the members"
+        axes.fill_between(results.years(), low, high, color="#a8d08d", alpha=0.6, linewidth=0)
+    band = f", and their quantiles {shares[0]:g} to {shares[-1]:g}" if shares.size > 1 else ""
+    title = f"Mean of the members{band}; mean over the cells"
     plot.draw_series(axes, results.years(), {"mean": results.mean(field.values)}, field, title)
 
 

@@ -26,6 +26,7 @@ from coupler_plugin.emulator.gridded import GridEmulator
 from coupler_plugin.emulator.load import load
 from coupler_plugin.ensemble.members import Member
 from coupler_plugin.ensemble.perturb import Noise, Shift, make_noise, make_shift
+from coupler_plugin.ensemble.resume import Restarts
 from coupler_plugin.ensemble.section import EnsembleFile
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.exchange import producers
@@ -48,6 +49,7 @@ class Plan:
         The largest id of its cells.
     first_cell : int
         Number of cells on the ranks before this one.
+    restarts : Restarts
     """
 
     ensemble: EnsembleFile
@@ -56,6 +58,7 @@ class Plan:
     comm: MPI.Comm | None
     stride: int
     first_cell: int
+    restarts: Restarts
 
     @property
     def cells(self) -> Cells:
@@ -73,6 +76,11 @@ class Source:
     shift: Shift | None
     noise: list[Noise]
     limits: tuple[float, float] | None
+
+    def skip(self, steps: int) -> None:
+        """Be as after that many steps."""
+        for noise in self.noise:
+            noise.skip(steps)
 
     def fill(self, step: int) -> None:
         """Bring the values of a step into the members' array."""
@@ -120,24 +128,50 @@ class Seeded:
         return self.forward(*arguments)
 
 
+class _Dropping(ColumnEmulator):
+    """An emulator with active dropout; what it is called for before its first step does not count as a block."""
+
+    def seed_by(self, seeded: Seeded, first_block: int) -> _Dropping:
+        """Say what its module is, and which number its first block on this rank has."""
+        self._seeded, self._first_block = seeded, first_block
+        return self
+
+    def _call(self) -> None:
+        self._seeded.block = self._first_block
+        super()._call()
+
+
 @dataclass
 class Group:
-    """Members that step together."""
+    """Members that step together.
+
+    Parameters
+    ----------
+    plan : Plan
+    members : sequence of Member
+    start : int, optional
+        Time of the restart that they go on from [microseconds since 0001-01-01]; default: the beginning of the run.
+    """
 
     plan: Plan
     members: Sequence[Member]
+    start: int | None = None
     sources: list[Source] = field(default_factory=list, init=False)
     collector: Collector = field(default_factory=Collector, init=False)
 
     def __post_init__(self) -> None:
         plan, base = self.plan, self.plan.ready.coupler
+        clock = base.clock
+        start = clock.start if self.start is None else self.start
+        config = _with_models(plan.config, base.emulators, dict(self.members[0].models))
+        restart = plan.restarts.section([m.number for m in self.members], is_resumed=self.start is not None)
         self.coupler = Coupler(
-            _with_models(plan.config, base.emulators, dict(self.members[0].models)),
+            config.model_copy(update={"restart": restart}),
             comm=plan.comm,
-            start=base.clock.date(base.clock.start).strftime("%Y-%m-%dT%H:%M:%S"),
-            dt=base.clock.dt / 1e6,
+            start=clock.date(start).strftime("%Y-%m-%dT%H:%M:%S"),
+            dt=clock.dt / 1e6,
         )
-        self._seeded: list[tuple[Seeded, int]] = []
+        self._seeded: list[Seeded] = []
         for index, emulator in enumerate(self.coupler.emulators):
             if emulator.name in plan.ensemble.dropout:
                 self.coupler.emulators[index] = self._with_dropout(emulator)
@@ -148,13 +182,15 @@ class Group:
         self.coupler.set_cells(ids.reshape(-1), np.tile(cells.lon, count), np.tile(cells.lat, count), area)
         self.coupler.writers.histories[0].sink = self.collector
         self._bind()
+        for source in self.sources:
+            source.skip((start - clock.start) // clock.dt)
 
     def step(self, step: int) -> None:
         """Take one step with the fields that the run has read; a collective call."""
         for source in self.sources:
             source.fill(step)
-        for seeded, first in self._seeded:
-            seeded.step, seeded.block = step, first
+        for seeded in self._seeded:
+            seeded.step = step
         self.coupler.step()
 
     def newest(self) -> dict[int, dict[str, Values]]:
@@ -166,8 +202,9 @@ class Group:
     def _with_dropout(self, emulator: ColumnEmulator) -> ColumnEmulator:
         file = load(emulator.file.path, self.plan.comm, dropout=True)
         seeded = Seeded(file.forward, self.plan.ensemble.seed, self.members[0].noise)
-        self._seeded.append((seeded, self.plan.first_cell // grain_of(emulator)))
-        return ColumnEmulator(replace(file, forward=seeded, is_seeded=True), emulator.section)
+        self._seeded.append(seeded)
+        dropping = _Dropping(replace(file, forward=seeded, is_seeded=True), emulator.section)
+        return dropping.seed_by(seeded, self.plan.first_cell // grain_of(emulator))
 
     def _bind(self) -> None:
         plan, coupler = self.plan, self.coupler

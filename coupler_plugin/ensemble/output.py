@@ -19,9 +19,11 @@ from coupler_plugin.cells import Cells, Values
 from coupler_plugin.clock import Clock
 from coupler_plugin.ensemble import statistics
 from coupler_plugin.ensemble.members import Member
+from coupler_plugin.ensemble.resume import Standing
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.noise import uniform
-from coupler_plugin.output import history_files
+from coupler_plugin.output import cf, history_files
+from coupler_plugin.output.cf import DAY
 from coupler_plugin.output.history import Column
 from coupler_plugin.output.history_files import Contents, HistoryFile, Variable
 from coupler_plugin.parallel import Gather, together
@@ -29,13 +31,7 @@ from coupler_plugin.parallel import Gather, together
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-_DAY: Final = 86_400_000_000  # microseconds
 _FILL: Final = 1.0e20
-_COORDINATES: Final = {
-    "lon": {"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east"},
-    "lat": {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north"},
-    "cell_area": {"standard_name": "cell_area", "long_name": "area of the cell", "units": "m2"},
-}
 
 
 @dataclass
@@ -70,6 +66,8 @@ class Output:
     clock : Clock
     attributes : mapping of str to str
     comm : mpi4py.MPI.Comm or None
+    standing : Standing, optional
+        How far an interrupted run has come, whose files go on.
     """
 
     def __init__(
@@ -85,6 +83,7 @@ class Output:
         clock: Clock,
         attributes: Mapping[str, str],
         comm: MPI.Comm | None,
+        standing: Standing | None = None,
     ) -> None:
         self._columns = columns
         self._shares = shares
@@ -95,28 +94,33 @@ class Output:
         self._cells = cells
         self._comm = comm
         self._gather = Gather(comm, cells.ids)
-        self._epoch = clock.start // _DAY
-        self.intervals = 0
+        self._epoch = clock.start // DAY
+        self.intervals = standing.intervals if standing else 0
         #: the scores so far, by field
-        self.scores = {name: Score() for name in self._observed}
+        before = standing.scores if standing else {}
+        self.scores = {name: Score(**before.get(name, {})) for name in self._observed}
         coordinates = {"lon": cells.lon, "lat": cells.lat} | ({} if cells.area is None else {"cell_area": cells.area})
         self._places = {name: self._gather(values) for name, values in coordinates.items()}
         self._files: dict[str, HistoryFile] = {}
-        origin = clock.date(self._epoch * _DAY).strftime("%Y-%m-%d")
-        self._time = {
-            "standard_name": "time", "long_name": "time", "units": f"days since {origin}",
-            "calendar": clock.calendar, "axis": "T", "bounds": "time_bounds",
-        }  # fmt: skip
+        paths = {"statistics": path} | ({"members": kept} if kept else {})
+        self._clock = clock
 
         def create() -> None:
             if not self._gather.is_root:
                 return
             try:
+                if self.intervals:
+                    self._files |= {name: history_files.reopen(file) for name, file in paths.items()}
+                    return
                 self._files["statistics"] = history_files.create(path, self._contents(attributes))
                 if kept is not None:
                     self._files["members"] = history_files.create(kept, self._members_contents(attributes))
-            except (OSError, ImportError) as error:
-                raise CouplerError(Status.IO, f"cannot create '{path}' or '{kept}': {error}.") from error
+            except (OSError, ImportError, ValueError) as error:
+                what = "go on with" if self.intervals else "create"
+                files = " or ".join(f"'{file}'" for file in paths.values())
+                raise CouplerError(
+                    Status.IO, f"cannot {what} {files}: {error}; begin anew with --overwrite."
+                ) from error
 
         together(comm, create)
 
@@ -148,7 +152,7 @@ class Output:
                 parts[f"{column.name}_quantile"] = np.stack(found, axis=1).reshape(len(mean), -1)
             if column.name in self._observed:
                 observed = observations[column.entry.name]
-                ties = uniform(self._cells.ids, self._seed, f"ties {column.name}", end // _DAY, end % _DAY)
+                ties = uniform(self._cells.ids, self._seed, f"ties {column.name}", end // DAY, end % DAY)
                 parts[f"{column.name}_crps"] = statistics.crps(ordered[..., 0], observed)[:, np.newaxis]
                 parts[f"{column.name}_error"] = (mean[:, 0] - observed)[:, np.newaxis]
                 parts[f"{column.name}_rank"] = statistics.ranks(members[..., 0], observed, ties)[:, np.newaxis]
@@ -176,27 +180,26 @@ class Output:
     def _append(self, begin: int, end: int, count: int, parts: Mapping[str, Values]) -> None:
         if not self._files:
             return
-        bounds = (np.array([begin, end]) - self._epoch * _DAY) / _DAY
+        bounds = (np.array([begin, end]) - self._epoch * DAY) / DAY
         time = {"time": bounds.mean()[np.newaxis], "time_bounds": bounds[np.newaxis]}
         slabs: dict[str, NDArray[Any]] = {**time, "members": np.array([count], np.int32)}
         kept: dict[str, NDArray[Any]] = dict(time)
         for column in self._columns:
-            tail = (column.levels,) if column.levels > 1 else ()
+            levels = (column.levels,) if column.levels > 1 else ()
             for what in ("mean", "std"):
-                slabs[f"{column.name}_{what}"] = _filled(parts[f"{column.name}_{what}"].reshape(1, -1, *tail))
+                slabs[f"{column.name}_{what}"] = _filled(_laid_out(parts[f"{column.name}_{what}"], levels))
             if self._shares:
-                array = parts[f"{column.name}_quantile"].reshape(-1, len(self._shares), *tail)
-                slabs[f"{column.name}_quantile"] = _filled(np.swapaxes(array, 0, 1)[np.newaxis])
+                quantiles = _laid_out(parts[f"{column.name}_quantile"], (len(self._shares), *levels))
+                slabs[f"{column.name}_quantile"] = _filled(quantiles)
             if column.name in self._observed:
                 for what in ("crps", "error"):
-                    slabs[f"{column.name}_{what}"] = _filled(parts[f"{column.name}_{what}"].reshape(1, -1))
+                    slabs[f"{column.name}_{what}"] = _filled(_laid_out(parts[f"{column.name}_{what}"], ()))
                 places = parts[f"{column.name}_rank"][:, 0].astype(np.int64)
                 counted = np.bincount(places[places >= 0], minlength=len(self._members) + 1)
                 slabs[f"{column.name}_rank_histogram"] = counted[np.newaxis].astype(np.int32)
                 self._score(column.name, parts)
             if "members" in self._files:
-                array = parts[column.name].reshape(-1, len(self._members), *tail)
-                kept[column.name] = np.swapaxes(array, 0, 1)[np.newaxis]
+                kept[column.name] = _laid_out(parts[column.name], (len(self._members), *levels))
         try:
             self._files["statistics"].append(self.intervals, slabs)
             if "members" in self._files:
@@ -234,17 +237,13 @@ class Output:
             about = {"long_name": "number of members below the observation", "units": "1"}
             variables.append(Variable("rank", "i4", ("rank",), about, np.arange(sizes["rank"], dtype=np.int32)))
         for column in self._columns:
-            tail: tuple[str, ...] = ()
-            if column.levels > 1:
-                tail = (f"level_{column.levels}",)
-                sizes[tail[0]] = column.levels
+            levels = _levels(column, sizes)
             made: list[tuple[str, str, tuple[str, ...]]] = [("mean", "mean", ()), ("std", "standard_deviation", ())]
             made += [("quantile", "", ("quantile",))] if self._shares else []
             for what, method, extra in made:
                 name = f"{column.name}_{what}"
-                variables.append(
-                    Variable(name, "f8", ("time", *extra, "cell", *tail), self._about(column, what, method), fill=_FILL)
-                )
+                dims = ("time", *extra, *levels, "cell")
+                variables.append(Variable(name, "f8", dims, self._about(column, what, method), fill=_FILL))
             if column.name in self._observed:
                 for what in ("crps", "error"):
                     about = self._about(column, what, "")
@@ -252,7 +251,7 @@ class Output:
                 about = {"long_name": f"rank histogram of {column.entry.long_name}", "units": "1"}
                 variables.append(Variable(f"{column.name}_rank_histogram", "i4", ("time", "rank"), about))
         title = {"title": "Statistics over the members of an ensemble"}
-        return Contents(sizes, variables, {"Conventions": "CF-1.11", **attributes, **title})
+        return Contents(sizes, variables, {"Conventions": cf.CONVENTIONS, **attributes, **title})
 
     def _members_contents(self, attributes: Mapping[str, str]) -> Contents:
         sizes = {"bounds": 2, "cell": self._gather.ids.size, "realization": len(self._members)}
@@ -260,39 +259,40 @@ class Output:
         about = {"standard_name": "realization", "long_name": "number of the member", "units": "1"}
         variables = [*self._shared(), Variable("realization", "i4", ("realization",), about, numbers)]
         for column in self._columns:
-            tail: tuple[str, ...] = ()
-            if column.levels > 1:
-                tail = (f"level_{column.levels}",)
-                sizes[tail[0]] = column.levels
-            dims = ("time", "realization", "cell", *tail)
+            levels = _levels(column, sizes)
+            dims = ("time", "realization", *levels, "cell")
             variables.append(Variable(column.name, "f8", dims, self._about(column, "", ""), fill=np.nan))
         title = {"title": "Members of an ensemble"}
-        return Contents(sizes, variables, {"Conventions": "CF-1.11", **attributes, **title})
+        return Contents(sizes, variables, {"Conventions": cf.CONVENTIONS, **attributes, **title})
 
     def _shared(self) -> list[Variable]:
-        variables = [
-            Variable("time", "f8", ("time",), self._time),
-            Variable("time_bounds", "f8", ("time", "bounds"), {}),
-            Variable("id", "i8", ("cell",), {"long_name": "global id of the cell"}, self._gather.ids),
-        ]
-        for name, values in self._places.items():
-            variables.append(Variable(name, "f8", ("cell",), _COORDINATES[name], values))
-        return variables
+        return [*cf.time(self._clock, self._epoch), *cf.cells(self._gather.ids, self._places)]
 
     def _about(self, column: Column, what: str, method: str) -> dict[str, str]:
-        entry = column.entry
         words = {
             "": "", "mean": "mean over members of ", "std": "standard deviation over members of ",
             "quantile": "quantiles over members of ", "crps": "continuous ranked probability score of ",
             "error": "mean over members minus observation of ",
         }  # fmt: skip
-        methods = f"time: {column.method}" + (f" realization: {method}" if method else "")
-        about = {"long_name": words[what] + entry.long_name, "units": entry.units, "cell_methods": methods}
-        if entry.standard_name and what in ("", "mean", "std", "quantile"):
-            about["standard_name"] = entry.standard_name
-        if "cell_area" in self._places:
-            about["cell_measures"] = "area: cell_area"
-        return {**about, "coordinates": "lon lat"}
+        about = cf.quantity(column.entry, is_difference=what in ("std", "crps", "error"))
+        about["long_name"] = words[what] + about["long_name"]
+        about["cell_methods"] = f"time: {column.method}" + (f" realization: {method}" if method else "")
+        if what in ("crps", "error"):  # no quantity that CF has a name for
+            about.pop("standard_name", None)
+        return {**about, **cf.on_cells(self._places)}
+
+
+def _levels(column: Column, sizes: dict[str, int]) -> tuple[str, ...]:
+    """Return the dimension of a field's levels, if it has some, and note its size."""
+    if column.levels == 1:
+        return ()
+    sizes[f"level_{column.levels}"] = column.levels
+    return (f"level_{column.levels}",)
+
+
+def _laid_out(part: Values, inner: tuple[int, ...]) -> Values:
+    """Return what each cell has, shape (cells, numbers), as one record of a file: cells last, as CF recommends it."""
+    return np.moveaxis(part.reshape(-1, *inner), 0, -1)[np.newaxis]
 
 
 def _filled(values: Values) -> Values:

@@ -53,8 +53,21 @@ class Noise:
         time = parse_interval(self.section.time).micro if self.section.time else 0
         self._memory = math.exp(-self.dt / time) if time else 0.0
 
+    def skip(self, steps: int) -> None:
+        """Be as after that many steps, from 0: a few nanoseconds a number, and nothing to keep in a restart."""
+        for step in range(steps if self._memory else 0):
+            self._advance(step)
+
     def apply(self, values: Values, step: int) -> None:
         """Perturb `values`, shape (members, n), of a step; steps come one after the other, from 0."""
+        state = self._advance(step)
+        if self.section.add is not None:
+            values += self.scale * self.section.add * state
+        elif self.section.multiply is not None:
+            variance = math.log1p(self.section.multiply**2)
+            values *= np.exp(math.sqrt(variance) * state - variance / 2)
+
+    def _advance(self, step: int) -> Values:
         ids = np.ones(1, np.int64) if self.section.shared else self.ids
         name = f"{self.section.field} {'add' if self.section.add else 'multiply'}"
         fresh = np.stack([normal(ids, self.seed, name, number, step) for number in self.numbers])
@@ -62,11 +75,7 @@ class Noise:
             self._state = fresh
         else:
             self._state = self._memory * self._state + math.sqrt(1.0 - self._memory**2) * fresh
-        if self.section.add is not None:
-            values += self.scale * self.section.add * self._state
-        elif self.section.multiply is not None:
-            variance = math.log1p(self.section.multiply**2)
-            values *= np.exp(math.sqrt(variance) * self._state - variance / 2)
+        return self._state
 
 
 @dataclass

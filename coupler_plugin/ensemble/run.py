@@ -7,11 +7,9 @@ read, so that running again completes what is missing.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +18,6 @@ import numpy as np
 from coupler_plugin.cells import Values
 from coupler_plugin.clock import Alarm
 from coupler_plugin.config import Config, load_config
-from coupler_plugin.config.files import HistorySection
 from coupler_plugin.driver.interrupt import Interrupt
 from coupler_plugin.driver.progress import ProgressLine
 from coupler_plugin.driver.run import Run, prepare_config
@@ -32,6 +29,8 @@ from coupler_plugin.ensemble.hosts import run_hosts
 from coupler_plugin.ensemble.members import Member, check_unique, list_members
 from coupler_plugin.ensemble.observations import Observations
 from coupler_plugin.ensemble.output import Output, Score
+from coupler_plugin.ensemble.prepare import attributes_of, check_places, hashes_of, member_config
+from coupler_plugin.ensemble.resume import Restarts, Standing
 from coupler_plugin.ensemble.section import EnsembleFile, FiguresSection, HostsSection, load_ensemble
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.output.history import Column
@@ -86,9 +85,10 @@ def run_ensemble(path: Path, comm: MPI.Comm | None = None, overwrite: bool = Fal
     ensemble = load_ensemble(path, comm)
     if ensemble.figures:
         check_drawable()
+    together(comm, lambda: check_places(ensemble) if rank_of(comm) == 0 else None)
     if ensemble.hosts:
         return _of_hosts(ensemble, ensemble.hosts, path, comm, overwrite)
-    config = _config(ensemble, load_config(ensemble.coupling, comm))
+    config = member_config(ensemble, load_config(ensemble.coupling, comm))
     probe = prepare_config(config, ensemble.coupling, comm, overwrite=True)
     check_fields(ensemble, probe)
     grains = [grain_of(e) for e in probe.coupler.emulators if e.name in ensemble.dropout]
@@ -96,14 +96,17 @@ def run_ensemble(path: Path, comm: MPI.Comm | None = None, overwrite: bool = Fal
     if grains:  # dropout is drawn for a block: a block is on one rank
         ready = prepare_config(config, ensemble.coupling, comm, overwrite=True, grain=int(np.lcm.reduce(grains)))
     members = list_members(ensemble)
-    hashes = broadcast(comm, together(comm, lambda: _hashes(members, rank_of(comm))))
+    hashes = broadcast(comm, together(comm, lambda: hashes_of(members, rank_of(comm))))
     check_unique(members, hashes, ensemble)
     keys = {member.number: member.key(hashes, ensemble) for member in members}
-    attributes = _attributes(ensemble, config, ready, members, keys)
+    attributes = attributes_of(ensemble, config, ready, members, keys)
     prior, status = look_back(ensemble, attributes, keys, comm, overwrite)
     if status is not None:
         return Result(members, status, was_complete=True, kept=len(members))
-    return _Ensemble(ensemble, config, ready, members, attributes, prior, comm).run()
+    restarts = Restarts(ensemble, attributes, list(prior), comm)
+    if overwrite:
+        restarts.remove()
+    return _Ensemble(ensemble, config, ready, members, attributes, prior, restarts, comm).run()
 
 
 def _of_hosts(
@@ -112,11 +115,11 @@ def _of_hosts(
     if comm is not None:
         with ensemble.blaming("hosts"):
             raise CouplerError(Status.CONFIG, "the hosts have 'ranks' of their own; run without -n and without mpirun.")
-    scores = run_hosts(ensemble, hosts, path.resolve().parent, overwrite)
+    status, kept, scores = run_hosts(ensemble, hosts, path.resolve().parent, overwrite)
     if ensemble.figures:
         draw(ensemble.statistics.file, ensemble.figures.dir, ensemble.figures.units)
-    members = [Member(number, number, (), ()) for number in range(1, hosts.instances + 1)]
-    return Result(members, dict.fromkeys(range(1, hosts.instances + 1), COMPLETE), scores=scores)
+    members = [Member(number, number, (), ()) for number in hosts.numbers]
+    return Result(members, status, was_complete=kept == len(members), kept=kept, scores=scores)
 
 
 class _Ensemble:
@@ -128,13 +131,14 @@ class _Ensemble:
         members: list[Member],
         attributes: Mapping[str, str],
         rows: Mapping[int, int],
+        restarts: Restarts,
         comm: MPI.Comm | None,
     ) -> None:
         cells = ready.coupler.cells
         assert cells is not None
         counts = allgather(comm, cells.n)
         stride = max(allgather(comm, int(cells.ids.max(initial=0))))
-        self._plan = Plan(ensemble, config, ready, comm, stride, sum(counts[: rank_of(comm)]))
+        self._plan = Plan(ensemble, config, ready, comm, stride, sum(counts[: rank_of(comm)]), restarts)
         self._comm = comm
         self._ready = ready
         self._members = members
@@ -144,8 +148,15 @@ class _Ensemble:
         self._groups: list[Group] = []
         self._columns: list[Column] = []
         clock, what = ready.coupler.clock, ensemble.statistics
+        self._standing = restarts.find()
+        if self._standing:
+            clock.now = self._standing.time
+            clock.steps = (clock.now - clock.start) // clock.dt
+            self._status = self._standing.status
         with ensemble.blaming("statistics", "every"):
             self._alarm = Alarm(clock, what.every)
+        if self._standing:
+            self._alarm.last = self._standing.begin
         self._from = clock.parse(what.from_) if what.from_ else 0
         self._output: Output | None = None
         self._observations: Observations | None = None
@@ -156,35 +167,63 @@ class _Ensemble:
             self._observations.check(comm)
 
     def run(self) -> Result:
-        clock = self._ready.coupler.clock
+        clock, restarts = self._ready.coupler.clock, self._plan.restarts
         kept = set(self._prior.rows) if self._prior else set()
-        missing = [member for member in self._members if member.number not in kept]
-        self._groups = [Group(self._plan, part) for part in self._parts(missing)]
+        self._groups = self._resumed(self._standing) if self._standing else self._fresh(kept)
         with Interrupt() as interrupt, ProgressLine(clock, self._ready.end, rank_of(self._comm) == 0) as progress:
             was_interrupted = False
             while clock.now < self._ready.end and not was_interrupted:
                 self._step(clock.steps)
                 clock.advance()
-                self._write(clock.now)
+                if self._write(clock.now) and restarts.is_due():
+                    self._save()
                 progress.show()
-                was_interrupted = any_of(self._comm, interrupt.came)
-        if self._output is None and was_interrupted:
+                was_interrupted = any_of(self._comm, interrupt.came) and clock.now < self._ready.end
+        if was_interrupted:
+            self._save()
+        elif self._output is None and self._standing and self._standing.intervals:
+            self._output = self._open()  # no interval was left to write
+        status = {str(number): "interrupted" if was_interrupted else text for number, text in self._status.items()}
+        if self._output:
+            self._output.finish(status)
+        if self._prior:
+            self._prior.close()
+        if was_interrupted:
             raise KeyboardInterrupt
         if self._output is None:
             raise CouplerError(Status.CONFIG, "the run ended before the first interval of 'statistics:' was over.")
-        status = {str(number): text for number, text in self._status.items()}
-        if was_interrupted:
-            status = dict.fromkeys(status, "interrupted")
-        self._output.finish(status)
-        if self._prior:
-            self._prior.close()
-        self._move(keep=not was_interrupted)
-        if was_interrupted:
-            raise KeyboardInterrupt
+        together(self._comm, self._move)
+        restarts.remove()
         figures = self._plan.ensemble.figures
         if figures:
             together(self._comm, lambda: self._draw(figures))
         return Result(self._members, self._status, kept=len(kept), scores=self._output.scores)
+
+    def _fresh(self, kept: set[int]) -> list[Group]:
+        missing = [member for member in self._members if member.number not in kept]
+        return [Group(self._plan, part) for part in self._parts(missing)]
+
+    def _resumed(self, standing: Standing) -> list[Group]:
+        """Return the groups of an interrupted run, which go on from their restarts."""
+        if rank_of(self._comm) == 0:
+            print(f"going on from {self._ready.coupler.clock.date(standing.time)}", file=sys.stderr)
+        numbered = {member.number: member for member in self._members}
+        groups = ([numbered[number] for number in numbers] for numbers in standing.groups)
+        return [Group(self._plan, members, standing.time) for members in groups]
+
+    def _save(self) -> None:
+        """Write restarts from which the same command goes on; a collective call."""
+        for group in self._groups:
+            group.coupler.write_restart()
+        groups = [[member.number for member in group.members] for group in self._groups]
+        intervals, scores = 0, {}
+        if self._output:
+            scores = {name: asdict(score) for name, score in self._output.scores.items()}
+            intervals = self._output.intervals
+        elif self._standing:
+            intervals, scores = self._standing.intervals, self._standing.scores
+        now = self._ready.coupler.clock.now
+        self._plan.restarts.write(Standing(now, self._alarm.last, intervals, groups, self._status, scores))
 
     def _parts(self, members: Sequence[Member]) -> list[list[Member]]:
         """Return the members that can step together: those of the same models.
@@ -203,7 +242,12 @@ class _Ensemble:
     # --- stepping -----------------------------------------------------------------------------------------------
 
     def _step(self, step: int) -> None:
-        together(self._comm, self._ready.fill)
+        try:
+            together(self._comm, self._ready.fill)
+        except CouplerError:
+            if self._columns:  # once the forcing is mended, the ensemble goes on from here
+                self._save()
+            raise
         groups: list[Group] = []
         for group in self._groups:
             try:
@@ -252,14 +296,14 @@ class _Ensemble:
 
     # --- writing ------------------------------------------------------------------------------------------------
 
-    def _write(self, now: int) -> None:
-        """Write the interval that ends now, if one does."""
+    def _write(self, now: int) -> bool:
+        """Write the interval that ends now, if one does, and return whether one did."""
         if not self._alarm.rings():
-            return
+            return False
         begin = self._alarm.last
         self._alarm.reset()
         if begin < self._from:
-            return
+            return True
         if self._output is None:
             self._output = self._open()
         rows: dict[int, dict[str, Values]] = {}
@@ -274,64 +318,23 @@ class _Ensemble:
         seen = self._observations
         observed = {name: seen.mean(name, begin, now) for name in seen.names} if seen else {}
         self._output.write(begin, now, there, stacked, observed)
+        return True
 
     def _open(self) -> Output:
         ensemble = self._plan.ensemble
         observed = self._observations.names if self._observations else []
         return Output(
-            ensemble.statistics.file, _draft(ensemble.keep), self._columns, ensemble.statistics.quantiles, observed,
+            ensemble.statistics.file, ensemble.draft, self._columns, ensemble.statistics.quantiles, observed,
             self._members, ensemble.seed, self._plan.cells, self._ready.coupler.clock, self._attributes, self._comm,
+            self._standing,
         )  # fmt: skip
 
     def _draw(self, figures: FiguresSection) -> None:
         if rank_of(self._comm) == 0:
             draw(self._plan.ensemble.statistics.file, figures.dir, figures.units)
 
-    def _move(self, keep: bool) -> None:
+    def _move(self) -> None:
         """Bring the file of the members to its place, where it takes that of an earlier run's."""
-        path = self._plan.ensemble.keep
-        draft = _draft(path)
-
-        def on_root() -> None:
-            if path and draft and rank_of(self._comm) == 0 and keep:
-                draft.replace(path)
-
-        together(self._comm, on_root)
-
-
-def _draft(path: Path | None) -> Path | None:
-    return None if path is None else path.with_name(f"{path.stem}.part.nc")
-
-
-def _config(ensemble: EnsembleFile, config: Config) -> Config:
-    """Return the coupling that members run: what it would write of one run is left to the ensemble."""
-    section = ensemble.statistics
-    history = HistorySection.model_validate(
-        {"file": section.file, "fields": section.fields, "every": section.every, "from": section.from_}
-    )
-    return config.model_copy(update={"history": [history], "record": None, "restart": None, "report": None})
-
-
-def _hashes(members: Sequence[Member], rank: int) -> dict[Path, str]:
-    """Return the hash of each file that the ensemble names itself; rank 0 reads them."""
-    paths = {path for member in members for _, path in member.models} if rank == 0 else set()
-    try:
-        return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
-    except OSError as error:
-        raise CouplerError(
-            Status.MODEL, f"cannot read the emulator file '{error.filename}': {error.strerror}."
-        ) from error
-
-
-def _attributes(
-    ensemble: EnsembleFile, config: Config, ready: Run, members: Sequence[Member], keys: Mapping[int, str]
-) -> dict[str, str]:
-    section = ensemble.statistics
-    return {
-        "ensemble_file": ensemble.text,
-        "coupling_file": config.text,
-        "model_sha256": " ".join(emulator.file.sha256 for emulator in ready.coupler.emulators),
-        "what": json.dumps([section.fields, section.every, section.from_]),
-        "realizations": json.dumps({member.number: [keys[member.number], str(member)] for member in members}),
-        "status": "{}",
-    }
+        path, draft = self._plan.ensemble.keep, self._plan.ensemble.draft
+        if path and draft and rank_of(self._comm) == 0:
+            draft.replace(path)

@@ -123,6 +123,14 @@ class HostsSection(Section):
     arguments: list[str] = Field([], description="of each; `${instance}` is its number, of four digits")
     instances: int = Field(ge=1, description="number of hosts")
     ranks: int = Field(1, ge=1, description="of each host")
+    launcher: str | None = Field(
+        None, description="what starts the job, with its options: mpirun (the default) or srun, as 'srun --mpi=pmix'"
+    )
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of the hosts."""
+        return range(1, self.instances + 1)
 
 
 class FiguresSection(Section):
@@ -184,6 +192,11 @@ class EnsembleFile(Written):
         if value and given:
             raise ValueError(f"hosts are members as they are; leave '{given[0]}' out, or 'hosts'")
         return value
+
+    @property
+    def draft(self) -> Path | None:
+        """Where members are kept until the ensemble is complete; then the file takes the place of an earlier one."""
+        return None if self.keep is None else self.keep.with_name(f"{self.keep.stem}.part.nc")
 
     @property
     def numbers(self) -> list[int]:

@@ -21,7 +21,8 @@ from coupler_plugin.cells import Cells, Values
 from coupler_plugin.clock import Clock
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.fields import FieldEntry
-from coupler_plugin.output import history_files
+from coupler_plugin.output import cf, history_files
+from coupler_plugin.output.cf import DAY
 from coupler_plugin.output.history_files import Contents, HistoryFile, Variable
 from coupler_plugin.parallel import Gather, broadcast, together
 from coupler_plugin.storage import cannot_write
@@ -29,11 +30,11 @@ from coupler_plugin.storage import cannot_write
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-_DAY: Final = 86_400_000_000  # microseconds
 _FILL: Final = np.float32(1.0e20)
 _EARTH_RADIUS: Final = 6.371e6  # m
-#: calendars of which CF asks whether leap seconds count
-_WITH_LEAP_SECONDS: Final = ("standard", "gregorian", "proleptic_gregorian", "julian")
+#: the attribute `status` of a history, before and after finalize
+RUNNING: Final = "running"
+FINALIZED: Final = "finalized"
 #: bytes of records that wait in memory at most
 _PENDING: Final = 2**25
 
@@ -104,7 +105,7 @@ class History:
         coordinates = {"lon": cells.lon, "lat": cells.lat} | ({} if cells.area is None else {"cell_area": cells.area})
         gathered = {name: self._gather(values) for name, values in coordinates.items()}
         self._grid = together(comm, lambda: _Grid(gathered, path) if grid and self._gather.is_root else None)
-        self._epoch = clock.start // _DAY
+        self._epoch = clock.start // DAY
         names = [*(column.name for column in columns), *(f"{name}_flag" for name in flags)]
         self._file: HistoryFile | None
         if resume and broadcast(comm, path.exists()):
@@ -140,6 +141,15 @@ class History:
         self._stored += len(pending)
         self._written = perf_counter()
 
+    def finalize(self) -> None:
+        """Note in the file that the host called finalize; on rank 0."""
+        if self._file is None:
+            return
+        try:
+            self._file.note("status", FINALIZED)
+        except (OSError, RuntimeError) as error:
+            raise cannot_write("history file", self._path, error) from error
+
     def close(self) -> None:
         """Finish the file."""
         if self._file is None:
@@ -156,8 +166,8 @@ class History:
     def _append(self, begin: int, end: int, record: Values) -> None:
         if self._file is None:
             return
-        begin, end = begin - self._epoch * _DAY, end - self._epoch * _DAY  # whole numbers first: days since 0001 round
-        self._pending.append(((begin / _DAY, end / _DAY), record))
+        begin, end = begin - self._epoch * DAY, end - self._epoch * DAY  # whole numbers first: days since 0001 round
+        self._pending.append(((begin / DAY, end / DAY), record))
         if perf_counter() - self._written >= self._patience or len(self._pending) * record.nbytes > _PENDING:
             self.flush()
 
@@ -173,7 +183,12 @@ class History:
             values = whole[..., place : place + column.levels]
             place += column.levels
             kept = np.where(np.isfinite(values), values, _FILL).astype(np.float32)
-            found[column.name] = self._laid_out(kept if column.levels > 1 else kept[..., 0], _FILL)
+            # Levels stand before the places, as CF recommends it and CDO needs it.
+            found[column.name] = (
+                np.moveaxis(self._laid_out(kept, _FILL), -1, 1)
+                if column.levels > 1
+                else self._laid_out(kept[..., 0], _FILL)
+            )
         for name in self._flags:
             found[f"{name}_flag"] = self._laid_out(whole[..., place].astype(np.int8), np.int8(0))
             place += 1
@@ -205,8 +220,9 @@ class History:
                 Status.IO, f"the history file '{self._path}' has other cells or fields than this run; move it away."
             )
         file.note("history", f"{before}\n{provenance['history']}, from {self._clock.date(self._clock.start)} on")
-        self._epoch = origin // _DAY
-        self._stored = int(np.count_nonzero(ends <= (self._clock.start - self._epoch * _DAY) / _DAY + 1e-9))
+        file.note("status", RUNNING)
+        self._epoch = origin // DAY
+        self._stored = int(np.count_nonzero(ends <= (self._clock.start - self._epoch * DAY) / DAY + 1e-9))
         return file
 
     def _create(self, coordinates: Mapping[str, Values], provenance: Mapping[str, str]) -> HistoryFile | None:
@@ -228,63 +244,30 @@ class History:
         sizes = {"bounds": 2} | ({"cell": self._gather.ids.size} if grid is None else grid.sizes)
         if self._is_instant:
             del sizes["bounds"]
-        variables = [*self._time(), *(_places(coordinates) if grid is None else grid.variables())]
-        variables.append(
-            Variable("id", "i8", places, {"long_name": "global id of the cell; 0: none"},
-                     self._laid_out(self._gather.ids[None], 0)[0])
-        )  # fmt: skip
-        shared = {"coordinates": "lon lat"} if grid is None else {"grid_mapping": "crs"}
-        if "cell_area" in coordinates:
-            area = self._laid_out(coordinates["cell_area"][None], 0.0)[0]
-            variables.append(Variable("cell_area", "f8", places, {**_COORDINATES["cell_area"], **shared}, area))
-            shared["cell_measures"] = "area: cell_area"
+        variables = cf.time(self._clock, self._epoch, is_instant=self._is_instant)
+        ids = self._gather.ids
+        variables += cf.cells(ids, coordinates) if grid is None else grid.variables(ids, coordinates)
+        shared = cf.on_cells(coordinates)
+        if grid is not None:
+            shared["grid_mapping"] = "crs"
+            del shared["coordinates"]
         for column in self._columns:
-            dims: tuple[str, ...] = ("time", *places)
+            levels: tuple[str, ...] = ()
             if column.levels > 1:
-                sizes[f"level_{column.levels}"] = column.levels
-                dims += (f"level_{column.levels}",)
-            about = {**_about(column), **shared}
+                levels = (f"level_{column.levels}",)
+                sizes[levels[0]] = column.levels
+            about = {**cf.quantity(column.entry), "cell_methods": f"time: {column.method}", **shared}
             if column.entry.name in self._flags:
                 about["ancillary_variables"] = f"{column.entry.name}_flag"
-            variables.append(Variable(column.name, "f4", dims, about, fill=_FILL))
+            variables.append(Variable(column.name, "f4", ("time", *levels, *places), about, fill=_FILL))
         for name, flags in self._flags.items():
             variables.append(Variable(f"{name}_flag", "i1", ("time", *places), {**flags, **shared}))
-        return Contents(sizes, variables, {"Conventions": "CF-1.11", **provenance})
-
-    def _time(self) -> list[Variable]:
-        origin = self._clock.date(self._epoch * _DAY).strftime("%Y-%m-%d")
-        about = {
-            "standard_name": "time", "long_name": "time", "units": f"days since {origin}",
-            "calendar": self._clock.calendar, "axis": "T",
-        }  # fmt: skip
-        if self._clock.calendar in _WITH_LEAP_SECONDS:
-            about["units_metadata"] = "leap_seconds: none"
-        if self._is_instant:
-            return [Variable("time", "f8", ("time",), about)]
-        about["bounds"] = "time_bounds"
-        return [Variable("time", "f8", ("time",), about), Variable("time_bounds", "f8", ("time", "bounds"), {})]
+        return Contents(sizes, variables, {"Conventions": cf.CONVENTIONS, **provenance})
 
 
 def stamp() -> str:
     """Return the present time as the attribute `history` has it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _about(column: Column) -> dict[str, Any]:
-    """Return the attributes of a field."""
-    entry = column.entry
-    about = {"long_name": entry.long_name, "units": entry.units, "cell_methods": f"time: {column.method}"}
-    if entry.standard_name:
-        about["standard_name"] = entry.standard_name
-    if (entry.standard_name or "").endswith("temperature"):
-        about["units_metadata"] = "temperature: on_scale"
-    if entry.positive:
-        about["comment"] = f"positive {entry.positive}ward"
-    return about
-
-
-def _places(coordinates: Mapping[str, Values]) -> list[Variable]:
-    return [Variable(name, "f8", ("cell",), _COORDINATES[name], coordinates[name]) for name in ("lon", "lat")]
 
 
 class _Grid:
@@ -309,18 +292,17 @@ class _Grid:
         laid[:, self._places] = values
         return laid.reshape(n, self._lat.size, self._lon.size, *levels)
 
-    def variables(self) -> list[Variable]:
-        """Return the coordinates and the grid mapping."""
+    def variables(self, ids: NDArray[np.int64], coordinates: Mapping[str, Values]) -> list[Variable]:
+        """Return the coordinates, the grid mapping, and the ids and areas of the cells."""
         about = {"grid_mapping_name": "latitude_longitude", "earth_radius": _EARTH_RADIUS}
-        return [
-            Variable("lat", "f8", ("lat",), {**_COORDINATES["lat"], "axis": "Y"}, self._lat),
-            Variable("lon", "f8", ("lon",), {**_COORDINATES["lon"], "axis": "X"}, self._lon),
+        mapped = {"grid_mapping": "crs"}
+        found = [
+            Variable("lat", "f8", ("lat",), {**cf.COORDINATES["lat"], "axis": "Y"}, self._lat),
+            Variable("lon", "f8", ("lon",), {**cf.COORDINATES["lon"], "axis": "X"}, self._lon),
             Variable("crs", "i4", (), about, np.array(0, np.int32)),
+            Variable("id", "i8", ("lat", "lon"), {**cf.ID, **mapped}, self.spread(ids[None], 0)[0]),
         ]
-
-
-_COORDINATES: Final[dict[str, dict[str, str]]] = {
-    "lon": {"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east"},
-    "lat": {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north"},
-    "cell_area": {"standard_name": "cell_area", "long_name": "area of the cell", "units": "m2"},
-}
+        if "cell_area" in coordinates:
+            area = self.spread(coordinates["cell_area"][None], 0.0)[0]
+            found.append(Variable("cell_area", "f8", ("lat", "lon"), {**cf.COORDINATES["cell_area"], **mapped}, area))
+        return found

@@ -181,7 +181,10 @@ class _Zarr:
         return dict((self._group if name is None else self._group[name]).attrs)
 
     def note(self, name: str, text: str) -> None:
+        import zarr
+
         self._group.attrs[name] = text
+        zarr.consolidate_metadata(self._group.store, zarr_format=2)  # which readers take for what there is
 
     def append(self, first: int, values: Mapping[str, NDArray[Any]]) -> None:
         import zarr

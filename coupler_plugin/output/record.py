@@ -28,7 +28,8 @@ from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.exchange import Exchange
 from coupler_plugin.fields import Fields
 from coupler_plugin.noise import uniform
-from coupler_plugin.output import history_files
+from coupler_plugin.output import cf, history_files
+from coupler_plugin.output.cf import DAY
 from coupler_plugin.output.history_files import Contents, HistoryFile, Variable
 from coupler_plugin.parallel import Gather, allgather, broadcast, together
 from coupler_plugin.windows import Window
@@ -36,7 +37,6 @@ from coupler_plugin.windows import Window
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-_DAY: Final = 86_400_000_000  # microseconds
 _TIMES: Final = 32  #: most records that wait in memory
 _NUMBERS: Final = 2**24  #: most numbers that wait in memory, over all ranks
 _METHODS: Final = {"mean": "mean", "sum": "sum", "min": "minimum", "max": "maximum", "last": "point"}
@@ -81,7 +81,7 @@ class Recorder:
         self._from = clock.parse(section.from_) if section.from_ else 0
         self._listed = {fields[name].name for name in section.fields or ()}
         self._file: HistoryFile | None = None
-        self._epoch = clock.start // _DAY
+        self._epoch = clock.start // DAY
         self._bounds: list[tuple[int, int]] = []
         self._stored = 0  # records in the file
 
@@ -153,7 +153,7 @@ class Recorder:
                 self._file = history_files.reopen(self.section.file)
                 self._go_on(self._file)
             elif self._gather.is_root:
-                attributes = {"Conventions": "CF-1.11", **provenance, "emulators": _describe(emulators)}
+                attributes = {"Conventions": cf.CONVENTIONS, **provenance, "emulators": _describe(emulators)}
                 self._file = history_files.create(self.section.file, self._contents(gathered, attributes))
 
         self._do(on_root)
@@ -184,7 +184,7 @@ class Recorder:
         count = len(self._bounds)
         if not count:
             return
-        bounds = (np.array(self._bounds) - self._epoch * _DAY) / _DAY  # whole numbers first: days since 0001 round
+        bounds = (np.array(self._bounds) - self._epoch * DAY) / DAY  # whole numbers first: days since 0001 round
         slabs: dict[str, NDArray[Any]] = {"time": bounds.mean(axis=1), "time_bounds": bounds}
         for name, kept in self._kept.items():
             slab = self._gather(np.swapaxes(kept[:count], 0, 1)).swapaxes(0, 1)
@@ -237,28 +237,15 @@ class Recorder:
             if name not in file.names() or file.attributes(name)["units"] != tap.units:
                 raise ValueError(f"it has no '{name}' in '{tap.units}', as this run has; move it away")
         origin = file.attributes("time")["units"].removeprefix("days since ").split()[0]
-        self._epoch = self._clock.parse(origin) // _DAY
+        self._epoch = self._clock.parse(origin) // DAY
         ends = file.read("time_bounds")[:, 1]
-        self._stored = int(np.count_nonzero(ends <= self._clock.start / _DAY - self._epoch + 1e-6))
+        self._stored = int(np.count_nonzero(ends <= self._clock.start / DAY - self._epoch + 1e-6))
 
     def _contents(self, arrays: Mapping[str, Values], attributes: Mapping[str, str]) -> Contents:
         sizes = {"bounds": 2, "cell": self._gather.ids.size}
         for tap in (*self._taps.values(), *self._static.values()):
             sizes |= {f"level_{tap.size}": tap.size} if tap.size > 1 else {}
-        origin = self._clock.date(self._epoch * _DAY).strftime("%Y-%m-%d")
-        time = {
-            "standard_name": "time", "long_name": "time", "units": f"days since {origin}",
-            "calendar": self._clock.calendar, "axis": "T", "bounds": "time_bounds",
-        }  # fmt: skip
-        variables = [
-            Variable("time", "f8", ("time",), time),
-            Variable("time_bounds", "f8", ("time", "bounds"), {}),
-            Variable("id", "i8", ("cell",), {"long_name": "global id of the cell"}, self._gather.ids),
-        ]
-        for name, (standard, units) in _COORDINATES.items():
-            if name in arrays:
-                about = {"standard_name": standard, "long_name": standard.replace("_", " "), "units": units}
-                variables.append(Variable(name, "f8", ("cell",), about, arrays[name]))
+        variables = [*cf.time(self._clock, self._epoch), *cf.cells(self._gather.ids, arrays)]
         for name, tap in self._static.items():
             values = arrays[name] if tap.size > 1 else arrays[name][:, 0]
             variables.append(Variable(name, "f8", ("cell", *_levels(tap)), self._about(tap, arrays), values))
@@ -272,22 +259,10 @@ class Recorder:
         return Contents(sizes, variables, attributes)
 
     def _about(self, tap: Tap, arrays: Mapping[str, Values]) -> dict[str, str]:
-        entry = self._fields[tap.field]
-        about = {"long_name": entry.long_name, "units": tap.units, "coordinates": "lon lat"}
-        if entry.standard_name:
-            about["standard_name"] = entry.standard_name
+        about = {**cf.quantity(self._fields[tap.field], tap.units), **cf.on_cells(arrays)}
         if tap.role != "static":
             about["cell_methods"] = f"time: {_METHODS[tap.aggregate]}"
-        if "cell_area" in arrays:
-            about["cell_measures"] = "area: cell_area"
         return {**about, "field": tap.field, "aggregate": tap.aggregate, "role": tap.role}
-
-
-_COORDINATES: Final = {
-    "lon": ("longitude", "degrees_east"),
-    "lat": ("latitude", "degrees_north"),
-    "cell_area": ("cell_area", "m2"),
-}
 
 
 #: fields that the coordinates of the cube hold already

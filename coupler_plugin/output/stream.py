@@ -142,6 +142,11 @@ class Stream:
         if self.sink:
             self.sink.flush()
 
+    def finalize(self) -> None:
+        """Note in the file that the host called finalize; on rank 0."""
+        if isinstance(self.sink, History):
+            self.sink.finalize()
+
     def close(self) -> None:
         """Finish the file."""
         if self.sink:

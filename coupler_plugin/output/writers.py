@@ -14,7 +14,7 @@ from coupler_plugin.config import Config
 from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.exchange import Exchange
 from coupler_plugin.fields import Fields
-from coupler_plugin.output.history import stamp
+from coupler_plugin.output.history import RUNNING, stamp
 from coupler_plugin.output.record import Recorder
 from coupler_plugin.output.stream import Stream
 from coupler_plugin.parallel import together
@@ -106,6 +106,11 @@ class Writers:
         if self._recorder:
             self._recorder.flush()
 
+    def finalize(self) -> None:
+        """Note in the histories that the host called finalize; a collective call."""
+        for history in self.histories:
+            together(self._comm, history.finalize)
+
     def close(self) -> None:
         """Finish the files, whatever has happened before; a collective call."""
         for history in self.histories:
@@ -119,10 +124,12 @@ def provenance(config: Config, emulators: Sequence[ColumnEmulator]) -> Mapping[s
     found = report.versions()
     return {
         "title": "Fields of coupled emulators and of their host",
-        "source": "; ".join(f"{e.name} {e.manifest.version} ({e.file.path.name})" for e in emulators),
+        "source": "; ".join(f"{e.name} {e.manifest.version} ({e.file.path.name})" for e in emulators)
+        or "a host without emulators",
         "history": f"{stamp()}: written by coupler_plugin {found['coupler_plugin']}",
         "versions": ", ".join(f"{name} {version}" for name, version in found.items()),
         "model_sha256": " ".join(emulator.file.sha256 for emulator in emulators),
         "coupling_file_sha256": config.sha256,
         "coupling_file": config.text,
+        "status": RUNNING,
     }

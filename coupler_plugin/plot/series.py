@@ -15,6 +15,7 @@ from coupler_plugin.plot.results import Field, Values
 from coupler_plugin.plot.style import COLOURS
 
 MONTHS = "JFMAMJJASOND"
+NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def draw_series(axes: Axes, years: Values, lines: Mapping[str, Values], field: Field, title: str = "") -> None:
@@ -38,7 +39,7 @@ def draw_series(axes: Axes, years: Values, lines: Mapping[str, Values], field: F
     if last - first < 1.5:
         months = np.arange(np.floor(first * 12), np.ceil(last * 12)).astype(int)
         shown = [(month, (month + 0.5) / 12) for month in months if first <= (month + 0.5) / 12 <= last]
-        axes.set_xticks([place for _, place in shown], [_month(month) for month, _ in shown])
+        axes.set_xticks([place for _, place in shown], _names([month for month, _ in shown]))
         axes.tick_params(axis="x", length=0)
     else:
         axes.ticklabel_format(axis="x", useOffset=False)
@@ -99,9 +100,13 @@ def readable(units: str) -> str:
     return " ".join(words)
 
 
-def _month(month: int) -> str:
-    """Return the letter of a month, counted from the year 0, and the year below January."""
-    return MONTHS[month % 12] + (f"\n{month // 12}" if month % 12 == 0 else "")
+def _names(months: Sequence[int]) -> list[str]:
+    """Return the names of months, counted from the year 0, as letters where they are many, with the years below."""
+    names = MONTHS if len(months) > 6 else NAMES
+    return [
+        names[month % 12] + (f"\n{month // 12}" if month % 12 == 0 or (place == 0 and month % 12 < 11) else "")
+        for place, month in enumerate(months)
+    ]
 
 
 def _cycle(n: int) -> Sequence[str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from coupler_plugin.report.page import PHASES, emulator_rows, facts, shares
 
@@ -20,7 +20,7 @@ def tables(report: Mapping[str, Any]) -> list[Table]:
     for phase, seconds, share in shares(report):
         phases.add_row(PHASES[phase], f"{seconds:.2f}", f"{share:.1%}")
     rows = emulator_rows(report)
-    emulators = Table(*rows[0], title="emulators", title_justify="left")
+    emulators = Table(*(Column(name, overflow="fold") for name in rows[0]), title="emulators", title_justify="left")
     for row in rows[1:]:
         emulators.add_row(*row)
     return [numbers, phases, *([emulators] if len(rows) > 1 else [])]

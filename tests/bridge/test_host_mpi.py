@@ -41,31 +41,73 @@ def test_two_hosts_of_one_job_share_a_coupling_file(
             assert f"history_000{instance}.nc" in file.coupling_file
 
 
-def test_ensemble_of_hosts_is_one_job_with_statistics_over_their_histories(
+@pytest.fixture
+def ensemble_of_hosts(
     tmp_path: Path, mpi_hosts: Hosts, write_coupling: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[int, int], Path]:
+    """Return a function that writes an ensemble of so many hosts of so many ranks."""
+
+    def write(instances: int, ranks: int) -> Path:
+        allowed = ("ALLOW_RUN_AS_ROOT", "ALLOW_RUN_AS_ROOT_CONFIRM", "MCA_rmaps_base_oversubscribe")
+        for name in (*allowed, "MCA_mpi_yield_when_idle"):
+            monkeypatch.setenv(f"OMPI_{name}", "1")
+        write_coupling(folder=tmp_path, history={"file": "history_${instance}.nc", "fields": ["lai"], "every": "1h"})
+        ensemble = {
+            "coupling": "coupling.yml",
+            "hosts": {
+                "program": str(mpi_hosts.compile("instances.f90", mpi=True)),
+                "arguments": ["coupling.yml"], "instances": instances, "ranks": ranks,
+            },
+            "statistics": {"file": "statistics.nc", "fields": ["lai"], "every": "1h", "quantiles": [0.5]},
+        }  # fmt: skip
+        (tmp_path / "ens.yml").write_text(yaml.safe_dump(ensemble))
+        return tmp_path / "ens.yml"
+
+    return write
+
+
+def test_ensemble_of_hosts_is_one_job_with_statistics_over_their_histories(
+    tmp_path: Path, ensemble_of_hosts: Callable[[int, int], Path]
 ) -> None:
-    for name in ("ALLOW_RUN_AS_ROOT", "ALLOW_RUN_AS_ROOT_CONFIRM", "MCA_rmaps_base_oversubscribe"):
-        monkeypatch.setenv(f"OMPI_{name}", "1")
-    history = {"file": "history_${instance}.nc", "fields": ["lai"], "every": "1h"}
-    write_coupling(folder=tmp_path, history=history)
-    ensemble = {
-        "coupling": "coupling.yml",
-        "hosts": {
-            "program": str(mpi_hosts.compile("instances.f90", mpi=True)),
-            "arguments": ["coupling.yml"], "instances": 2, "ranks": 2,
-        },
-        "statistics": {"file": "statistics.nc", "fields": ["lai"], "every": "1h", "quantiles": [0.5]},
-    }  # fmt: skip
-    (tmp_path / "ens.yml").write_text(yaml.safe_dump(ensemble))
-    result = run_ensemble(tmp_path / "ens.yml")
+    path = ensemble_of_hosts(2, 2)
+    result = run_ensemble(path)
     assert result.status == {1: "complete", 2: "complete"}
     members = np.array([[201.0, 203.0], [401.0, 403.0]])  # lai = 2 tas + 1, tas = 100 instance + rank
     with netCDF4.Dataset(tmp_path / "statistics.nc") as file:
         assert file["lai_mean"][0].tolist() == members.mean(axis=0).tolist()
         np.testing.assert_allclose(file["lai_std"][0], members.std(axis=0, ddof=1), rtol=1e-12)
         assert file["lai_quantile"][0, 0].tolist() == members.mean(axis=0).tolist()
-    with refused(Status.IO, "statistics.nc", "--overwrite"):
-        run_ensemble(tmp_path / "ens.yml")
+    assert run_ensemble(path).was_complete
+
+
+def test_host_that_fails_is_left_out_and_runs_alone_when_all_run_again(
+    tmp_path: Path, ensemble_of_hosts: Callable[[int, int], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = ensemble_of_hosts(3, 1)
+    (tmp_path / "broken_2").touch()
+    result = run_ensemble(path)
+    assert {number for number, text in result.status.items() if text == "complete"} == {1, 3}
+    assert result.status[2] == "left out: its job ended with the status 7"
+    assert "host 2 is left out" in capsys.readouterr().err
+    with netCDF4.Dataset(tmp_path / "statistics.nc") as file:
+        assert file["members"][0] == 2
+        assert file["lai_mean"][0].tolist() == [401.0]
+        assert file["lai_std"][0].tolist() == [np.std([201.0, 601.0], ddof=1)]
+    (tmp_path / "broken_2").rename(tmp_path / "broken_3")  # would fail, if it ran again
+    again = run_ensemble(path)
+    assert (set(again.status.values()), again.kept) == ({"complete"}, 2)
+    with netCDF4.Dataset(tmp_path / "statistics.nc") as file:
+        assert file["members"][0] == 3
+        np.testing.assert_allclose(file["lai_mean"][0], [401.0], rtol=1e-12)
+
+
+def test_ensemble_of_which_no_host_is_left_is_an_error(
+    tmp_path: Path, ensemble_of_hosts: Callable[[int, int], Path]
+) -> None:
+    for number in (1, 2):
+        (tmp_path / f"broken_{number}").touch()
+    with refused(Status.RUN, "no host is left"):
+        run_ensemble(ensemble_of_hosts(2, 1))
 
 
 @pytest.mark.parametrize("case", ["all_ranks", "one_rank"])

@@ -319,12 +319,37 @@ def test_error_in_a_run_leaves_the_history_that_came_before_it(tmp_path: Path, o
     assert history(tmp_path).sizes["time"] == 4
 
 
+def test_run_that_a_gap_in_the_forcing_stops_goes_on_once_that_is_mended(tmp_path: Path, offline: Offline) -> None:
+    forcing(0, 10).to_netcdf(tmp_path / "f.nc")
+    path = offline(["f.nc"], emulator="carbon", restart={})
+    run(path)
+    whole = history(tmp_path)
+    file = forcing(0, 10)
+    file.air_temperature[4, 1, 2] = np.nan
+    (tmp_path / "f.nc").unlink()  # open files of this process keep what they had
+    file.to_netcdf(tmp_path / "f.nc")
+    with refused(Status.RUN, "2001-01-05"):
+        run(path, overwrite=True)
+    (tmp_path / "f.nc").unlink()
+    forcing(0, 10).to_netcdf(tmp_path / "f.nc")
+    assert run(path, resume=True).restarted_from == "2001-01-05-00000"
+    assert history(tmp_path).equals(whole)
+
+
 def test_places_that_never_have_values_are_no_cells(tmp_path: Path, offline: Offline) -> None:
     file = forcing(0, 10)
     file.air_temperature[:, 0, :] = np.nan
     file.to_netcdf(tmp_path / "f.nc")
     run(offline(["f.nc"]))
     assert history(tmp_path).id.values.tolist() == list(range(5, 13))
+
+
+def test_other_units_are_converted(tmp_path: Path, offline: Offline) -> None:
+    file = forcing(0, 10)
+    celsius = (file.air_temperature - 273.15).assign_attrs(file.air_temperature.attrs, units="degC")
+    file.assign(air_temperature=celsius).to_netcdf(tmp_path / "f.nc")
+    run(offline(["f.nc"]))
+    np.testing.assert_allclose(history(tmp_path).tas[:, 0], 270.0 + np.arange(10), atol=1e-4)
 
 
 def test_wrong_units_are_refused(tmp_path: Path, offline: Offline) -> None:
@@ -390,3 +415,20 @@ def test_place_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path, 
     with refused(Status.IO, "cannot be written", "file"):
         run(offline(["f.nc"], **{**kept, section: sections[section]}))
     assert not (tmp_path / "h.nc").exists()
+
+
+def test_file_system_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path, offline: Offline) -> None:
+    """One that is mounted to be read only, which stops an administrator, too."""
+    forcing(0, 10).to_netcdf(tmp_path / "f.nc")
+    path = offline(["f.nc"], history={"file": "mounted/h.nc", "fields": ["lai"]})
+    (tmp_path / "mounted").mkdir()
+    mount = ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs -o ro none "{tmp_path}/mounted" || exit 77; exec "$@"']
+    command = [*mount, "sh", sys.executable, "-m", "coupler_plugin", "run", str(path)]
+    if shutil.which("unshare") is None:
+        pytest.skip("unshare is not installed")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip("this user may not mount a file system")
+    assert done.returncode == int(Status.IO)
+    assert "mounted/h.nc' cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr

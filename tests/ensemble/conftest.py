@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -14,7 +17,8 @@ from small_emulators import field, write, write_carbon
 from torch import nn
 
 from coupler_plugin.emulator import manifest as manifests
-from tests.driver.conftest import forcing
+from coupler_plugin.ensemble import run_ensemble
+from tests.driver.conftest import LAT, LON, forcing
 
 xarray = pytest.importorskip("xarray")
 
@@ -72,7 +76,7 @@ def write_ensemble(folder: Path, fields: tuple[str, ...] = ("nee", "tas"), **sec
 
 def opened(path: Path) -> Any:
     """Return a file as it is on disk, with times as numbers."""
-    with xarray.open_dataset(path, decode_times=False) as file:
+    with xarray.open_dataset(path, decode_times=False, engine="zarr" if path.suffix == ".zarr" else None) as file:
         return file.load()
 
 
@@ -83,3 +87,71 @@ def save_frozen(path: Path) -> Path:
     module = torch.jit.freeze(torch.jit.script(Wavering().eval()))
     manifests.save(module, manifests.Manifest.model_validate({**about, **entries}), path)
     return path
+
+
+NOISE = [{"field": "tas", "add": 2.0, "time": "3d"}, {"field": "rsds", "multiply": 0.2}]
+
+
+def write_observations(path: Path, seed: int = 5, lon: np.ndarray = LON) -> None:
+    """Write daily leaf area and carbon exchange on the cells, with gaps."""
+    file = forcing(0, 10)[["time_bnds"]]
+    random = np.random.default_rng(seed)
+    for name, units, size in (("nee", "kg m-2 s-1", 1e-7), ("tas", "degC", 3.0)):
+        values = random.normal(0.0 if name == "nee" else 2.0, size, (10, LAT.size, LON.size))
+        values[2:4, 1, 1] = np.nan
+        values[5, :, 2] = np.nan
+        file[f"{name}_observed"] = (("time", "lat", "lon"), values, {"units": units})
+    file = file.assign_coords(lat=("lat", LAT, {"units": "degrees_north"}), lon=("lon", lon, {"units": "degrees_east"}))
+    file.to_netcdf(path)
+
+
+OBSERVATIONS = {"files": ["observed.nc"], "fields": {"nee": "nee_observed", "tas": "tas_observed"}}
+
+
+def environment() -> dict[str, str]:
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "OMPI_MCA_rmaps_base_oversubscribe": "1",
+        "OMPI_MCA_mpi_yield_when_idle": "1",
+        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+
+
+def write_two(folder: Path) -> Path:
+    """Write two ensembles, one of noise, parameters and observations and one of dropout."""
+    for name, emulator in (("noise", "carbon"), ("dropout", "wavering")):
+        (folder / name).mkdir()
+        write_run(folder / name, emulator)
+    forcing_of_many_cells(folder / "dropout" / "forcing.nc")
+    write_observations(folder / "noise" / "observed.nc")
+    parameters = {"values": [{"field": "rsds", "multiply": [0.9, 1.1]}]}
+    statistics = {"observations": OBSERVATIONS}
+    write_ensemble(folder / "noise", members=3, perturb=NOISE, parameters=parameters, statistics=statistics)
+    write_ensemble(folder / "dropout", ("lai",), members=2, dropout=["wavering"])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def serial(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run those two in one go on one rank."""
+    folder = write_two(tmp_path_factory.mktemp("serial"))
+    for name in ("noise", "dropout"):
+        run_ensemble(folder / name / "ens.yml")
+    return folder
+
+
+def forcing_of_many_cells(path: Path) -> None:
+    """Write forcing on 60 cells: three whole blocks of 16, and one that is not."""
+    parts = [forcing(0, 10).assign_coords(lon=("lon", LON + shift)) for shift in (0.0, 10.0, 20.0, 30.0, 40.0)]
+    joined = xarray.concat(parts, "lon", data_vars="minimal", coords="minimal", compat="override")
+    joined["lon"].attrs["units"] = "degrees_east"
+    joined.to_netcdf(path)
+
+
+def warm_member(folder: Path, shifts: list[float], **more: object) -> Path:
+    """Write an ensemble of shifts of the temperature, which reaches 279.11 K; the emulator fails above 300 K."""
+    return write_ensemble(folder, ("lai", "tas"), parameters={"values": [{"field": "tas", "add": shifts}]}, **more)

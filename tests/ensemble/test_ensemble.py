@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -23,29 +21,20 @@ from coupler_plugin.cli import commands
 from coupler_plugin.driver import run
 from coupler_plugin.driver.replay import replay
 from coupler_plugin.ensemble import run_ensemble
-from coupler_plugin.ensemble.group import Group
-from tests.driver.conftest import LAT, LON, forcing
+from tests.driver.conftest import LON, forcing
 from tests.ensemble import program
-from tests.ensemble.conftest import opened, save_frozen, write_ensemble, write_run, xarray
-
-NOISE = [{"field": "tas", "add": 2.0, "time": "3d"}, {"field": "rsds", "multiply": 0.2}]
-
-
-def write_observations(path: Path, seed: int = 5, lon: np.ndarray = LON) -> None:
-    """Write daily leaf area and carbon exchange on the cells, with gaps."""
-    file = forcing(0, 10)[["time_bnds"]]
-    random = np.random.default_rng(seed)
-    for name, units, size in (("nee", "kg m-2 s-1", 1e-7), ("tas", "degC", 3.0)):
-        values = random.normal(0.0 if name == "nee" else 2.0, size, (10, LAT.size, LON.size))
-        values[2:4, 1, 1] = np.nan
-        values[5, :, 2] = np.nan
-        file[f"{name}_observed"] = (("time", "lat", "lon"), values, {"units": units})
-    file = file.assign_coords(lat=("lat", LAT, {"units": "degrees_north"}), lon=("lon", lon, {"units": "degrees_east"}))
-    file.to_netcdf(path)
-
-
-OBSERVATIONS = {"files": ["observed.nc"], "fields": {"nee": "nee_observed", "tas": "tas_observed"}}
-
+from tests.ensemble.conftest import (
+    NOISE,
+    OBSERVATIONS,
+    environment,
+    opened,
+    save_frozen,
+    warm_member,
+    write_ensemble,
+    write_observations,
+    write_run,
+    write_two,
+)
 
 # --- members --------------------------------------------------------------------------------------------------
 
@@ -200,53 +189,13 @@ def test_statistics_are_those_of_the_kept_members(tmp_path: Path) -> None:
     assert np.array_equal(found["members"], [6] * 5)
 
 
-def environment() -> dict[str, str]:
-    return {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "OMPI_ALLOW_RUN_AS_ROOT": "1",
-        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-        "OMPI_MCA_rmaps_base_oversubscribe": "1",
-        "OMPI_MCA_mpi_yield_when_idle": "1",
-        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
-
-
-@pytest.fixture(scope="module")
-def serial(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two ensembles on one rank: one of noise, parameters and observations, one of dropout."""
-    folder = tmp_path_factory.mktemp("serial")
-    for name, emulator in (("noise", "carbon"), ("dropout", "wavering")):
-        (folder / name).mkdir()
-        write_run(folder / name, emulator)
-    forcing_of_many_cells(folder / "dropout" / "forcing.nc")
-    write_observations(folder / "noise" / "observed.nc")
-    parameters = {"values": [{"field": "rsds", "multiply": [0.9, 1.1]}]}
-    statistics = {"observations": OBSERVATIONS}
-    write_ensemble(folder / "noise", members=3, perturb=NOISE, parameters=parameters, statistics=statistics)
-    write_ensemble(folder / "dropout", ("lai",), members=2, dropout=["wavering"])
-    for name in ("noise", "dropout"):
-        run_ensemble(folder / name / "ens.yml")
-    return folder
-
-
-def forcing_of_many_cells(path: Path) -> None:
-    """Write forcing on 60 cells: three whole blocks of 16, and one that is not."""
-    parts = [forcing(0, 10).assign_coords(lon=("lon", LON + shift)) for shift in (0.0, 10.0, 20.0, 30.0, 40.0)]
-    joined = xarray.concat(parts, "lon", data_vars="minimal", coords="minimal", compat="override")
-    joined["lon"].attrs["units"] = "degrees_east"
-    joined.to_netcdf(path)
-
-
 @pytest.mark.parametrize("ranks", [2, 3, 4])
 def test_statistics_and_members_have_the_same_bits_on_any_number_of_ranks(
     serial: Path, tmp_path: Path, ranks: int
 ) -> None:
     if shutil.which("mpirun") is None or find_spec("mpi4py") is None:
         pytest.skip("needs mpirun and mpi4py")
-    for name in ("noise", "dropout"):
-        shutil.copytree(serial / name, tmp_path / name, ignore=shutil.ignore_patterns("statistics.nc", "members.nc"))
+    write_two(tmp_path)
     command = ["mpirun", "-n", str(ranks), sys.executable, program.__file__, str(tmp_path)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
@@ -256,11 +205,6 @@ def test_statistics_and_members_have_the_same_bits_on_any_number_of_ranks(
 
 
 # --- members that fail, and running again ---------------------------------------------------------------------
-
-
-def warm_member(folder: Path, shifts: list[float], **more: object) -> Path:
-    """Write an ensemble of shifts of the temperature, which reaches 279.11 K; the emulator fails above 300 K."""
-    return write_ensemble(folder, ("lai", "tas"), parameters={"values": [{"field": "tas", "add": shifts}]}, **more)
 
 
 def test_failed_member_is_left_out_and_the_rest_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -383,6 +327,17 @@ def test_field_that_nothing_gives_is_refused(tmp_path: Path) -> None:
         run_ensemble(write_ensemble(tmp_path, members=2, perturb=NOISE))
 
 
+@pytest.mark.parametrize("key", ["statistics", "keep", "figures"])
+def test_place_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path, key: str) -> None:
+    pytest.importorskip("matplotlib")
+    write_run(tmp_path, "carbon")
+    (tmp_path / "file").write_text("no folder")
+    sections = {"statistics": {"file": "file/s.nc"}, "keep": "file/m.nc", "figures": {"dir": "file/pictures"}}
+    with refused(Status.IO, "cannot be written", "file"):
+        run_ensemble(write_ensemble(tmp_path, members=2, perturb=NOISE, **{key: sections[key]}))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["carbon.pt", "ens.yml", "file", "forcing.nc", "run.yml"]
+
+
 def test_run_that_ends_before_the_first_interval_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path, "carbon")
     with refused(Status.CONFIG, "before the first interval"):
@@ -418,25 +373,3 @@ def test_command_draws_a_picture_of_each_field(tmp_path: Path) -> None:
         assert picture.stat().st_size > 20_000
     again = CliRunner().invoke(commands, ["ensemble", str(path)])
     assert "complete already" in again.output
-
-
-def test_interrupt_finishes_the_step_and_the_ensemble_begins_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_run(tmp_path, "carbon")
-    path = write_ensemble(tmp_path, members=2, perturb=NOISE)
-    step = Group.step
-
-    def interrupted(group: Group, number: int) -> None:
-        step(group, number)
-        if number == 4:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Group, "step", interrupted)
-        done = CliRunner().invoke(commands, ["ensemble", str(path)])
-    assert done.exit_code == 130
-    assert opened(tmp_path / "statistics.nc").sizes["time"] == 2
-    assert not (tmp_path / "members.nc").exists()
-    assert not run_ensemble(path).was_complete
-    assert opened(tmp_path / "members.nc").sizes["time"] == 5

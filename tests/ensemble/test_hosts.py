@@ -52,17 +52,41 @@ def test_history_of_an_earlier_job_is_kept_unless_overwrite(tmp_path: Path) -> N
         run_ensemble(write(tmp_path))
 
 
-@pytest.mark.skipif(shutil.which("mpirun") is None, reason="mpirun is not installed")
-def test_job_that_fails_is_told_with_its_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hosts_that_all_fail_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if shutil.which("mpirun") is None:
+        pytest.skip("mpirun is not installed")
     for name in ("ALLOW_RUN_AS_ROOT", "ALLOW_RUN_AS_ROOT_CONFIRM", "MCA_rmaps_base_oversubscribe"):
         monkeypatch.setenv(f"OMPI_{name}", "1")
-    with refused(Status.RUN, "ended with the status 1"):
+    with refused(Status.RUN, "no host is left"):
         run_ensemble(write(tmp_path))
 
 
-def test_each_host_has_its_number_and_its_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_launcher_that_is_not_there_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, hosts={"program": "/bin/false", "instances": 2, "launcher": "no_such_launcher --all"})
+    with refused(Status.MPI, "'no_such_launcher' cannot be started"):
+        run_ensemble(path)
+
+
+def section(**more: object) -> HostsSection:
+    hosts = {"program": "land", "arguments": ["run_${instance}.nml"], "instances": 3, "ranks": 3, **more}
+    return HostsSection.model_validate(hosts)
+
+
+def test_each_host_has_its_number_and_its_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: name)
-    words = command(HostsSection(program=Path("land"), arguments=["run_${instance}.nml"], instances=2, ranks=3))
-    assert " ".join(words) == (
-        "mpirun -n 3 env COUPLER_INSTANCE=1 land run_0001.nml : -n 3 env COUPLER_INSTANCE=2 land run_0002.nml"
+    assert " ".join(command(section(), [1, 3], tmp_path)) == (
+        "mpirun -n 3 env COUPLER_INSTANCE=1 land run_0001.nml : -n 3 env COUPLER_INSTANCE=3 land run_0003.nml"
     )
+    assert command(section(launcher="mpirun --bind-to core"), [1], tmp_path)[:5] == [
+        "mpirun", "--bind-to", "core", "-n", "3",
+    ]  # fmt: skip
+
+
+def test_srun_gets_a_file_of_ranks_and_programs(tmp_path: Path) -> None:
+    words = command(section(launcher="srun --mpi=pmix", arguments=["a b.nml"]), [1, 3], tmp_path)
+    assert words == ["srun", "--mpi=pmix", "-n", "6", "--multi-prog", str(tmp_path / "hosts.conf")]
+    assert (tmp_path / "hosts.conf").read_text() == (
+        "0-2 env COUPLER_INSTANCE=1 land 'a b.nml'\n3-5 env COUPLER_INSTANCE=3 land 'a b.nml'\n"
+    )
+    command(section(launcher="/usr/bin/srun", ranks=1), [2], tmp_path)
+    assert (tmp_path / "hosts.conf").read_text() == "0-0 env COUPLER_INSTANCE=2 land run_0002.nml\n"
