@@ -26,7 +26,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     "README.md",
     "docs/coupling_file.md",
-    *(f"docs/emulators/{name}.md" for name in ("biomass_plots", "carbon_flux", "land_state", "leaf_area_index")),
+    *(
+        f"docs/emulators/{name}.md"
+        for name in ("biomass_plots", "carbon_flux", "downscaling", "land_state", "leaf_area_index")
+    ),
 ]
 #: scores that the table shows, where there are such: key, label, format
 METRICS = [
@@ -44,12 +47,19 @@ PAGE_METRICS = [
     (SPREAD, "± over seeds"),
     ("r2", "R2"),
     ("mae", "MAE"),
+    ("crps", "CRPS"),
     ("bias", "bias"),
+    ("skill", "skill"),
+    ("dssim", "dssim"),
+    ("detail", "detail"),
+    ("spread_over_error", "spread / error"),
     ("median rmse", "median site RMSE"),
     ("median r2", "median site R2"),
     ("r2_anomalies", "R2 of anomalies"),
     *((f"rmse_{tonnes}", f"RMSE {tonnes}") for tonnes in ("0-100", "100-200", "200-300")),
 ]
+#: emulators whose errors are so small that their pages show a third digit
+PRECISE = ("downscaling",)
 MEANING = re.compile(r"^    (\w+) = (\d+)(?:  #: (.*))?$", re.MULTILINE)
 
 
@@ -136,7 +146,10 @@ def status_codes() -> str:
 
 def scores() -> str:
     """Return the table of scores, from the files that `evaluate` writes beside the emulators."""
-    rows = ["| emulator, scored on | output | scores | this emulator | baselines |", "|---|---|---|---|---|"]
+    rows = [
+        "| emulator, scored on | output | scores | this emulator | baselines, other networks |",
+        "|---|---|---|---|---|",
+    ]
     for path in sorted((ROOT / "torchscript_models" / "zoo").glob("*.json")):
         for protocol, outputs in json.loads(path.read_text())["scores"].items():
             units = {entry.name: entry.units for entry in load(path.with_suffix(".pt")).manifest.outputs}
@@ -148,9 +161,8 @@ def scores() -> str:
                 labels = ", ".join(label for _, label, _ in known)
                 if units.get(output, "1") != "1":
                     labels = labels.replace("RMSE", f"RMSE [{units[output]}]")
-                others = "; ".join(
-                    f"{name.replace('_', ' ')} {figures(it, known)}" for name, it in entry["baselines"].items()
-                )
+                models = others_of(entry)
+                others = "; ".join(f"{name.replace('_', ' ')} {figures(it, known)}" for name, it in models.items())
                 rows.append(f"| {lead} | {output} | {labels} | **{figures(entry, known)}** | {others} |")
                 lead = ""
     return "\n".join(rows) + "\n"
@@ -160,19 +172,22 @@ def scores_of(name: str) -> str:
     """Return the table of all scores of an emulator, for its own page."""
     written = evaluation(name)
     found = [entry for view in written["scores"].values() for entry in view.values() if isinstance(entry, dict)]
-    shown = [(key, label) for key, label in PAGE_METRICS if key in flat(found[0]) or (key == SPREAD and runs(written))]
+    there = {key for entry in found for one in (entry, *others_of(entry).values()) for key in flat(one)}
+    shown = [(key, label) for key, label in PAGE_METRICS if key in there or (key == SPREAD and runs(written))]
+    form = ".3f" if name in PRECISE else ".2f"
     rows = [f"| scored on | output | model | {' | '.join(label for _, label in shown)} |"]
     rows.append("|---" * (3 + len(shown)) + "|")
     for protocol, view in written["scores"].items():
         for output, own in view.items():
             if isinstance(own, dict):
-                for model in ("", *own["baselines"]):
+                for model in ("", *others_of(own)):
                     score = flat(entry_of(own, model))
                     if runs(written):
                         each = [entry_of(run[protocol][output], model)["rmse"] for run in runs(written)]
                         score[SPREAD] = statistics.stdev(each)
                     label = model.replace("_", " ") or "**this emulator**"
-                    cells = (protocol.replace("_", " "), output, label, *(f"{score[key]:.2f}" for key, _ in shown))
+                    numbers = (f"{score[key]:{form}}" if key in score else "" for key, _ in shown)
+                    cells = (protocol.replace("_", " "), output, label, *numbers)
                     rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
 
@@ -206,9 +221,14 @@ def runs(written: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def entry_of(own: dict[str, Any], model: str) -> dict[str, Any]:
-    """Return the scores of a baseline, or without a name those of the emulator."""
-    found: dict[str, Any] = own["baselines"][model] if model else own
+    """Return the scores of a baseline or another network, or without a name those of the emulator."""
+    found: dict[str, Any] = others_of(own)[model] if model else own
     return found
+
+
+def others_of(own: dict[str, Any]) -> dict[str, Any]:
+    """Return the scores of the baselines and of the networks that are not shipped."""
+    return dict(own["baselines"] | own.get("other_networks", {}))
 
 
 def flat(score: dict[str, Any]) -> dict[str, float]:

@@ -20,7 +20,8 @@ PAGES = [p.relative_to(ROOT) for form in ("*.md", "docs/**/*.md", "examples/*/*.
 
 
 GENERATED = ["README.md", "docs/coupling_file.md"] + [
-    f"docs/emulators/{name}.md" for name in ("biomass_plots", "carbon_flux", "land_state", "leaf_area_index")
+    f"docs/emulators/{name}.md"
+    for name in ("biomass_plots", "carbon_flux", "downscaling", "land_state", "leaf_area_index")
 ]
 
 

@@ -23,6 +23,7 @@ def main() -> None:
     any class of vegetation; of
     other columns what their training data look like; of grid emulators a small tile.
     """
+    torch.set_num_threads(1)  # as in tests: the bits of a convolution depend on it
     (HERE / "reference").mkdir(exist_ok=True)
     for name in NAMES:
         file = load(ZOO / f"{name}.pt")

@@ -24,12 +24,29 @@ from torchscript_models.downscaling.architecture import (
 )
 from torchscript_models.downscaling.blocks import DenseBlock, Dropout
 from torchscript_models.downscaling.fields import Pairs, pair
-from torchscript_models.downscaling.judgement import interpolation, judge, lapse_rate
+from torchscript_models.downscaling.judgement import (
+    Method,
+    interpolation,
+    judge,
+    lapse_rate,
+    local_lapse_rate,
+    mean_kept,
+)
+from torchscript_models.downscaling.lapse import N_SEEN, LocalLapse
 from torchscript_models.downscaling.losses import LOSSES, dssim, loss_function, msdssim
-from torchscript_models.downscaling.network import Downscaling, Scales, build
+from torchscript_models.downscaling.network import Downscaling, Scales, build, start_of
 from torchscript_models.downscaling.recipe import SHIPPED, batch_loss, candidates
-from torchscript_models.downscaling.samples import HOURS, Side, by_region, by_time, scales_of
-from torchscript_models.downscaling.upsampling import coarsened, prime_factors, upsampling
+from torchscript_models.downscaling.samples import (
+    HOURS,
+    Batch,
+    Side,
+    by_region,
+    by_time,
+    height,
+    scales_of,
+    turned,
+)
+from torchscript_models.downscaling.upsampling import coarsened, kept, prime_factors, upsampling
 
 SMALL = {"scale": 4, "n_static": 2, "width": 4, "n_blocks": 2}
 FINE = (24, 32)
@@ -138,17 +155,119 @@ def test_dropout_keeps_the_mean(kind: str) -> None:
     assert torch.equal(Dropout(kind, 0.3).eval()(x), x)
 
 
-def test_physical_units_and_packed_static_fields() -> None:
-    scales = Scales(np.array([[10.0], [5.0]], np.float32), np.array([[300, 50, 0], [200, 40, 100]], np.float32), 0.0)
-    config = replace(SHIPPED, width=4, n_blocks=1)
-    coarse, static = 10.0 + torch.randn(2, 1, 6, 8), torch.rand(2, 2, *FINE)
-    packed = nn.functional.pixel_unshuffle(static, 4)
+# ---- what is known before anything is learned ------------------------------------------------------------------
+
+
+def made_up(shape: tuple[int, int] = (12, 14), seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return temperature (1, 1, H, W) [degC] and packed elevation [m] and land fraction [%] of an island world."""
+    generator = torch.Generator().manual_seed(seed)
+    fine = (4 * shape[0], 4 * shape[1])
+    orog = 3000.0 * torch.rand(1, 1, *fine, generator=generator)
+    land = 100.0 * torch.rand(1, 1, *fine, generator=generator)
+    land[..., :9, :] = 0.0  # two rows of coarse cells without land
+    coarse = 15.0 + 10.0 * torch.randn(1, 1, *shape, generator=generator)
+    return coarse, nn.functional.pixel_unshuffle(torch.cat([orog, land], dim=1), 4)
+
+
+def shaken(config: Architecture) -> Downscaling:
+    """Return a network whose last layer answers something."""
+    torch.manual_seed(0)
+    scales = Scales(np.ones((2, N_SEEN), np.float32), np.ones((2, 2), np.float32), 1.0, -5.0)
     network = Downscaling(config, scales).eval()
-    torch.testing.assert_close(network.to_fine(packed), static)
-    interpolated = nn.functional.interpolate(coarse, scale_factor=4.0, mode="bilinear")
-    torch.testing.assert_close(network(coarse, packed), interpolated)
-    network.departure.fill_(1.0)
-    assert not torch.equal(network(coarse, packed), interpolated)
+    nn.init.normal_(network.network.head.last.weight)
+    return network
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_mean_over_the_land_of_a_coarse_cell_is_its_value(backbone: str) -> None:
+    upsampled = "pin" if backbone == "unet" else "spc"
+    network = shaken(replace(SHIPPED, backbone=backbone, upsampling=upsampled, width=4, n_blocks=1))
+    coarse, static = made_up()
+    with torch.inference_mode():
+        fine = network(coarse, static)
+    land = nn.functional.pixel_shuffle(static, 4)[:, 1:2]
+    share = coarsened(land, 4)
+    means = coarsened(land * fine, 4) / share
+    assert (share == 0).any()
+    torch.testing.assert_close(means[share > 0], coarse[share > 0], rtol=0, atol=2e-5)
+    assert torch.isfinite(fine).all()
+
+
+def test_without_land_means_all_of_a_cell_counts() -> None:
+    network = shaken(replace(SHIPPED, land_mean=False, width=4, n_blocks=1))
+    coarse, static = made_up()
+    with torch.inference_mode():
+        torch.testing.assert_close(coarsened(network(coarse, static), 4), coarse, rtol=0, atol=2e-5)
+    with pytest.raises(ValueError, match="a mean over land needs elevation and land fraction"):
+        Architecture(n_static=1, land_mean=True)
+
+
+@pytest.mark.parametrize("nonsense", [1e4, float("nan")])
+def test_cells_without_land_are_not_looked_at(nonsense: float) -> None:
+    network = shaken(replace(SHIPPED, width=4, n_blocks=1))
+    coarse, static = made_up()
+    is_sea = coarsened(nn.functional.pixel_shuffle(static, 4)[:, 1:2], 4) == 0
+    with torch.inference_mode():
+        expected, found = network(coarse, static), network(torch.where(is_sea, nonsense, coarse), static)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_an_untrained_network_is_what_it_starts_from() -> None:
+    scales = Scales(np.ones((2, N_SEEN), np.float32), np.ones((2, 2), np.float32), 1.0, -5.0)
+    coarse, static = made_up()
+    with torch.inference_mode():
+        start, weights, *_ = start_of(SHIPPED, -5.0)(coarse[:, None], static)
+        found = Downscaling(SHIPPED, scales).eval()(coarse, static)
+    torch.testing.assert_close(found, kept(start, coarse, weights, 4))
+
+
+@pytest.mark.parametrize("rate", [-9.0, -2.0, 3.0])
+def test_a_coarse_field_tells_its_own_lapse_rate(rate: float) -> None:
+    """Also where it gets warmer towards one corner, and even where it rises with height, as in a cold pool."""
+    generator = torch.Generator().manual_seed(0)
+    y, x = torch.meshgrid(torch.arange(12.0), torch.arange(14.0), indexing="ij")
+    elevation = 3.0 * torch.rand(1, 1, 12, 14, generator=generator)
+    field = 10.0 + 0.8 * y - 0.3 * x + rate * elevation
+    share = (torch.rand(1, 1, 12, 14, generator=generator) > 0.2).float()
+    found, mean, *_ = LocalLapse(1.6, -5.0)(field, elevation, share)
+    inner = found[..., 4:-4, 4:-4]
+    assert abs(float(inner.mean()) - rate) < 0.3
+    assert float(inner.std()) < 0.3
+    flat, *_, spread = LocalLapse(1.6, -5.0)(field, torch.ones_like(elevation), share)
+    torch.testing.assert_close(flat, torch.full_like(flat, -5.0), rtol=0, atol=0.02)
+    assert float(spread.max()) < 0.01
+    assert torch.isfinite(mean).all()
+
+
+def test_an_answer_does_not_depend_on_where_a_tile_begins() -> None:
+    start = start_of(SHIPPED, -5.0)
+    coarse, static = made_up((30, 30))
+    with torch.inference_mode():
+        whole, *_ = start(coarse[:, None], static)
+        part, *_ = start(coarse[:, None, :, 6:, 6:], static[:, :, 6:, 6:])
+    deep = slice(4 * 9, -4)
+    torch.testing.assert_close(part[..., deep, deep], whole[..., 24:, 24:][..., deep, deep], rtol=0, atol=1e-3)
+
+
+def test_samples_lie_in_eight_ways() -> None:
+    batch = next(by_region(mountains())["validation"].all())
+    square = Batch(*(part[:2, :, :4, :4].contiguous() for part in (batch.coarse, batch.static)),
+                   *(part[:2, :, :16, :16] for part in (batch.fine, batch.known)))  # fmt: skip
+    rng = np.random.default_rng(0)
+    seen = set()
+    for _ in range(60):
+        other = turned(square, 4, rng)
+        seen.add(tuple(other.coarse[0].flatten().tolist()))
+        for name in ("fine", "known"):
+            value, before = getattr(other, name), getattr(square, name)
+            assert float(value.mean()) == pytest.approx(float(before.mean()), abs=1e-5)
+        torch.testing.assert_close(
+            coarsened(other.fine * other.known, 4) / coarsened(other.known, 4).clamp(min=1e-6)
+            * (coarsened(other.known, 4) > 0),
+            other.coarse * (coarsened(other.known, 4) > 0), rtol=0, atol=1e-4,
+        )  # fmt: skip
+        torch.testing.assert_close(height(other, 4).std(), height(square, 4).std())
+    assert len(seen) == 8
 
 
 # ---- losses and adversary --------------------------------------------------------------------------------------
@@ -202,14 +321,17 @@ def test_adversaries_learn_with_and_without_a_window(window: int) -> None:
 # ---- pairs, splits, scores -------------------------------------------------------------------------------------
 
 
-def mountains(times: int = 12, shape: tuple[int, int] = (192, 320), seed: int = 0) -> Pairs:
-    """Return made-up temperature that falls with elevation by 6.5 K per km, with a sea of unknown values."""
+def mountains(times: int = 12, shape: tuple[int, int] = (192, 320), seed: int = 0, bend: float = 0.0) -> Pairs:
+    """Return made-up temperature that falls with elevation by 6.5 K per km, with a sea of unknown values.
+
+    With `bend` [K km-2] it falls by a parabola, which no lapse rate follows.
+    """
     rng = np.random.default_rng(seed)
     y, x = np.ogrid[: shape[0], : shape[1]]
     orog = 800.0 * (1 + np.sin(y / 3.1) * np.cos(x / 4.3)) + 20.0 * rng.standard_normal(shape)
     is_known = (y // 7 + x // 11) % 5 > 0
     level = 10.0 * np.cos(2 * np.pi * np.arange(times) / 12)[:, None, None] + 0.05 * y
-    fine = np.where(is_known, level - 6.5e-3 * orog, np.nan)
+    fine = np.where(is_known, level - 6.5e-3 * orog - bend * (1e-3 * orog) ** 2, np.nan)
     return pair(fine, np.stack([orog, 100.0 * is_known]).astype(np.float32), is_known, 4)
 
 
@@ -266,16 +388,47 @@ def test_months_follow_each_other_around_the_year() -> None:
 
 def test_a_lapse_rate_is_found_and_scored() -> None:
     sides = by_region(mountains())
-    found = judge(sides["test"], {"nearest": interpolation("nearest", 4), "lapse_rate": lapse_rate(sides["train"])})
+    lapse = lapse_rate(sides["train"])
+    methods = {"nearest": interpolation("nearest", 4), "lapse_rate": lapse, "kept": mean_kept(lapse, 4)}
+    found = judge(sides["test"], methods | {"local": local_lapse_rate(sides["train"], SHIPPED)})
     assert found["bilinear"]["skill"] == 0.0
     assert found["lapse_rate"]["rmse"] < 0.2 * found["bilinear"]["rmse"], "the field was made by one"
+    assert found["kept"]["rmse"] < found["lapse_rate"]["rmse"]
+    assert found["local"]["rmse"] < 0.1 * found["bilinear"]["rmse"]
     assert found["nearest"]["skill"] < 0.9
+    assert found["nearest"]["detail"] == pytest.approx(0.0, abs=1e-6)
+    assert found["kept"]["detail"] == pytest.approx(1.0, abs=0.02)
+
+
+def test_answers_that_draw_are_scored_as_an_ensemble() -> None:
+    side = by_region(mountains())["test"]
+    truth: Method = lambda batch: batch.fine  # noqa: E731
+    rng = torch.Generator().manual_seed(0)
+
+    def drawn(width: float) -> Method:
+        """Return ten answers around a centre that is 1 K off (standard deviation), as wide as told."""
+
+        def answer(batch: Batch) -> torch.Tensor:
+            centre = batch.fine + torch.randn(batch.fine.shape, generator=rng)
+            return centre + width * torch.randn(len(centre), 10, *centre.shape[2:], generator=rng)
+
+        return answer  # fmt: skip
+
+    found = judge(side, {"truth": truth, "right": drawn(1.0), "narrow": drawn(0.1)})
+    assert "crps" not in found["truth"]
+    assert found["right"]["spread_over_error"] == pytest.approx(1.0, abs=0.05)
+    assert found["narrow"]["spread_over_error"] == pytest.approx(0.1, abs=0.02)
+    # E|x - y| - E|x - x'| / 2, where both differences are normal with variance 2
+    expected = 0.5 * np.sqrt(2.0) * np.sqrt(2.0 / np.pi)
+    assert found["right"]["crps"] == pytest.approx(expected, rel=0.03)
+    assert found["right"]["crps"] < found["narrow"]["crps"] < found["narrow"]["mae"] * 1.01
 
 
 def test_a_few_batches_lower_the_loss_on_other_regions() -> None:
     torch.manual_seed(0)
-    sides = by_region(mountains())
-    network = Downscaling(replace(SHIPPED, n_blocks=1), scales_of(sides["train"]))
+    sides = by_region(mountains(bend=4.0))
+    config = replace(SHIPPED, n_blocks=1)
+    network = Downscaling(config, scales_of(sides["train"], config))
     held_out = list(sides["validation"].all())
     optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
     with torch.no_grad():

@@ -36,17 +36,32 @@ def test_land_cover_is_told_with_its_drift_beside_its_baselines(emulator: Get) -
     assert masked["accuracy"] > masked["baselines"]["coarse_majority"]["accuracy"]
 
 
-def test_downscaling_beats_interpolation_where_it_has_not_been(emulator: Get) -> None:
-    """A lapse rate that is fitted to normals is the better method for them, by far not for hours: both are told."""
+def test_downscaling_beats_interpolation_and_lapse_rates_where_it_has_not_been(emulator: Get) -> None:
     scores = emulator("downscaling").manifest.scores
     for view in ("held_out_regions", "later_hours"):
         own = scores[view]["tas"]
-        assert set(own["baselines"]) == {"nearest", "bilinear", "bicubic", "lapse_rate"}
+        baselines = own["baselines"]
+        simple, kept = {"nearest", "bilinear", "bicubic", "lapse_rate"}, {"bilinear_mean_kept", "lapse_rate_mean_kept"}
+        assert set(baselines) == simple | kept | {"local_lapse_rate_mean_kept"}
         assert {"convnet", "densenet", "unet", "convnext"} <= set(own["other_networks"])
-        for name in ("nearest", "bilinear", "bicubic"):
-            assert own["rmse"] < 0.8 * own["baselines"][name]["rmse"], (view, name)
-    later = scores["later_hours"]["tas"]
-    assert later["rmse"] < 0.8 * later["baselines"]["lapse_rate"]["rmse"]
+        for name in simple:
+            assert own["rmse"] < 0.85 * baselines[name]["rmse"], (view, name)
+        for name in kept:
+            assert own["rmse"] < 0.95 * baselines[name]["rmse"], (view, name)
+        assert abs(own["bias"]) < 0.005, "means are kept"
+    drawn = scores["later_hours"]["tas"]["other_networks"]["resnet_mc_dropout"]
+    assert 0.0 < drawn["crps"] < drawn["mae"]
+    assert drawn["spread_over_error"] > 0.0
+    assert scores["later_hours"]["tas"]["other_networks"]["resnet_adversarial"]["detail"] > 0.0
+
+
+def test_downscaling_keeps_the_mean_over_land(run: Run) -> None:
+    coarse, static = TILES["downscaling"]()
+    land = torch.pixel_shuffle(static, 4)[:, 1:2]
+    share = nn.functional.avg_pool2d(land, 4)
+    means = nn.functional.avg_pool2d(land * run("downscaling", coarse, static), 4) / share
+    assert (share > 0).any()
+    torch.testing.assert_close(means[share > 0], coarse[share > 0], rtol=0, atol=2e-5)
 
 
 def test_downscaling_is_colder_on_mountains(run: Run) -> None:

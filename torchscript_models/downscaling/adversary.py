@@ -23,7 +23,8 @@ _DROPOUT: Final = 0.4
 class Discriminator(nn.Module):
     """Tells whether a fine field belongs to a coarse one: a logit, positive for true fields.
 
-    Two branches of residual blocks, the fine one brought to the coarse grid, joined and averaged over the field.
+    Two branches of residual blocks, the fine one brought to the coarse grid, joined and averaged over the field. The
+    fine field is seen as its departure from the interpolated coarse one: what both share tells nothing.
     """
 
     def __init__(self, config: Architecture) -> None:
@@ -42,6 +43,8 @@ class Discriminator(nn.Module):
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
         """Return the logits (N, 1) of coarse fields (N[, T], C, H, W) and fine ones (N, 1, s H, s W)."""
+        latest = coarse[:, -1, :1] if coarse.ndim == 5 else coarse[:, :1]
+        fine = fine - interpolate(latest, size=fine.shape[2:], mode="bilinear", align_corners=False)
         if self.coarse_first is not None:
             coarse = self.coarse_first(coarse)[:, -1]
         low, high = self.coarse_stem(coarse), self.fine_stem(fine)

@@ -33,6 +33,9 @@ class Architecture:
         Fine cells per coarse cell along each axis.
     n_predictors, n_static : int
         Coarse channels, and static channels on the fine grid.
+    land_mean : bool
+        Whether a coarse value is the mean over the land of its cell, else over all of it; the land fraction is then the
+        second static field.
     window : int
         Coarse samples that are seen, the last one being downscaled; more than one makes the network recurrent.
     localized : (int, int), optional
@@ -47,6 +50,7 @@ class Architecture:
     scale: int = 4
     n_predictors: int = 1
     n_static: int = 0
+    land_mean: bool = False
     width: int = 8
     n_blocks: int = 6
     window: int = 1
@@ -68,6 +72,7 @@ class Architecture:
                 self.window > 1 and self.backbone not in RECURRENT,
                 f"there is no recurrent {self.backbone}; with a window use one of {', '.join(RECURRENT)}",
             ),
+            (self.land_mean and self.n_static < 2, "a mean over land needs elevation and land fraction"),
             (self.scale < 2, "the scale is a whole number above 1"),
             ((self.dropout is None) != (self.dropout_rate == 0.0), "a kind of dropout and a rate above 0 go together"),
             (not 0.0 <= self.dropout_rate < 1.0, "the rate of dropout is a share below 1"),

@@ -88,13 +88,13 @@ class ChannelAttention(nn.Module):
 class ConvBlock(nn.Sequential):
     """Two convolutions with their normalisation and activation, then attention."""
 
-    def __init__(self, config: Architecture, n_inputs: int, n_outputs: int, *, attention: bool | None = None) -> None:
+    def __init__(self, config: Architecture, n_inputs: int, n_outputs: int) -> None:
         layers: list[nn.Module] = []
         for channels in (n_inputs, n_outputs):
             layers += drop(config)
             layers.append(conv3(channels, n_outputs, bias=config.normalization is None))
             layers += [*norm(config.normalization, n_outputs), nn.ReLU()]
-        if config.attention if attention is None else attention:
+        if config.attention:
             layers.append(ChannelAttention(n_outputs))
         super().__init__(*layers)
 

@@ -9,11 +9,12 @@ from typing import Final
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pixel_shuffle
 
+from torchscript_models.downscaling.architecture import Architecture
 from torchscript_models.downscaling.losses import dssim
-from torchscript_models.downscaling.samples import Batch, Side
-from torchscript_models.downscaling.upsampling import Interpolate
+from torchscript_models.downscaling.network import start_of
+from torchscript_models.downscaling.samples import Batch, Side, fitted_lapse_rate, height
+from torchscript_models.downscaling.upsampling import Interpolate, kept, nearest, weighted_means
 
 TRIM: Final = 2  #: coarse cells at the edges of a window that are not scored: a tile's halo
 _DIGITS: Final = 4
@@ -32,28 +33,22 @@ def _latest(batch: Batch) -> Tensor:
 
 
 def lapse_rate(train: Side) -> Method:
-    """Return bilinear interpolation corrected for elevation, by a lapse rate fitted to the training side.
-
-    Elevation is averaged over the known cells of each coarse cell, as the field was.
-    """
+    """Return bilinear interpolation corrected for elevation, by a lapse rate fitted to the training side."""
     scale = train.pairs.scale
-    departures, heights = [], []
-    for batch in train.epoch(40, np.random.default_rng(0)):
-        known = batch.known > 0
-        departures.append((batch.fine - interpolation("bilinear", scale)(batch))[known])
-        heights.append(_height(batch, scale)[known])
-    x, y = torch.cat(heights), torch.cat(departures)
-    slope = (x * y).sum() / (x * x).sum()
-    return lambda batch: interpolation("bilinear", scale)(batch) + slope * _height(batch, scale)
+    slope = fitted_lapse_rate(list(train.epoch(40, np.random.default_rng(0))), scale)
+    return lambda batch: interpolation("bilinear", scale)(batch) + slope * height(batch, scale)
 
 
-def _height(batch: Batch, scale: int) -> Tensor:
-    """Return the elevation above the interpolated elevation of the coarse cells [m]."""
-    fine = pixel_shuffle(batch.static, scale)[:, :1]
-    pool = torch.nn.AvgPool2d(scale)
-    known = pool(batch.known)
-    coarse = torch.where(known > 0, pool(fine * batch.known) / known.clamp(min=1e-6), pool(fine))
-    return fine - Interpolate(scale)(coarse)
+def mean_kept(method: Method, scale: int) -> Method:
+    """Return a method whose answers are shifted to the coarse values, as means over what is known of each cell."""
+    return lambda batch: kept(method(batch), _latest(batch), batch.known, scale)
+
+
+def local_lapse_rate(train: Side, config: Architecture) -> Method:
+    """Return what the networks start from: local lapse rates, means kept."""
+    scale = train.pairs.scale
+    start = start_of(config, 1000.0 * fitted_lapse_rate(list(train.epoch(40, np.random.default_rng(0))), scale))
+    return mean_kept(lambda batch: start(_latest(batch)[:, None], batch.static)[0], scale)
 
 
 def judge(side: Side, methods: dict[str, Method], length: int = 1) -> dict[str, dict[str, float]]:
@@ -62,36 +57,63 @@ def judge(side: Side, methods: dict[str, Method], length: int = 1) -> dict[str, 
     Returns
     -------
     dict
-        For each method `rmse`, `mae`, `bias` [K], `skill` (1 - squared error over that of bilinear interpolation), and
-        `dssim` (structural dissimilarity; unknown cells as the truth).
+        For each method `rmse`, `mae`, `bias` [K], `skill` (1 - squared error over that of bilinear interpolation),
+        `dssim` (structural dissimilarity; unknown cells as the truth), and `detail` (variance within coarse cells over
+        that of the truth). Of several answers, as channels, their mean is scored, with `crps` [K] (continuous ranked
+        probability score; of a single answer it is the `mae`) and `spread_over_error` (1 where the answers differ from
+        each other as they do from the truth).
     """
     scale = side.pairs.scale
     inner = slice(TRIM * scale, -TRIM * scale)
     methods = {"bilinear": interpolation("bilinear", scale), **methods}
-    errors: dict[str, list[Tensor]] = {name: [] for name in methods}
-    structure: dict[str, list[Tensor]] = {name: [] for name in methods}
+    parts: dict[str, dict[str, list[Tensor]]] = {name: {} for name in methods}
     with torch.inference_mode():
         for batch in side.all(length):
             known, fine = (field[:, :, inner, inner] for field in (batch.known, batch.fine))
             if not known.any():
                 continue
             for name, method in methods.items():
-                found = torch.where(known > 0, method(batch)[:, :, inner, inner], fine)
-                errors[name].append((found - fine)[known > 0].double())
-                structure[name].append(dssim(found, fine))
-    joined = {name: torch.cat(parts) for name, parts in errors.items()}
-    reference = (joined["bilinear"] ** 2).mean()
-    return {
-        name: {
-            "rmse": _rounded((error**2).mean().sqrt()),
-            "mae": _rounded(error.abs().mean()),
-            "bias": _rounded(error.mean()),
-            "skill": _rounded(1.0 - (error**2).mean() / reference),
-            "dssim": _rounded(torch.stack(structure[name]).mean()),
-        }
-        for name, error in joined.items()
+                answers = torch.where(known > 0, method(batch)[:, :, inner, inner], fine)
+                for key, value in _measures(answers, fine, known, scale).items():
+                    parts[name].setdefault(key, []).append(value)
+    reference = (torch.cat(parts["bilinear"]["error"]) ** 2).mean()
+    return {name: _scores({key: torch.cat(v) for key, v in of.items()}, reference) for name, of in parts.items()}
+
+
+def _measures(answers: Tensor, fine: Tensor, known: Tensor, scale: int) -> dict[str, Tensor]:
+    """Return what the scores of a batch are made of, as vectors."""
+    mean = answers.mean(dim=1, keepdim=True)
+    found = {
+        "error": (mean - fine)[known > 0].double(),
+        "dssim": dssim(mean, fine)[None],
+        "detail": _within(mean, known, scale)[None],
+        "true_detail": _within(fine, known, scale)[None],
     }
+    n = answers.shape[1]
+    if n > 1:
+        apart = sum((answers - answers.roll(i, dims=1)).abs().sum(dim=1, keepdim=True) for i in range(1, n))
+        crps = (answers - fine).abs().mean(dim=1, keepdim=True) - apart / (2 * n * (n - 1))
+        found |= {"crps": crps[known > 0].double()}
+        found |= {"variance": (answers.var(dim=1, keepdim=True) * (n + 1) / n)[known > 0].double()}
+    return found
 
 
-def _rounded(value: Tensor) -> float:
-    return float(np.round(float(value), _DIGITS))
+def _scores(of: dict[str, Tensor], reference: Tensor) -> dict[str, float]:
+    """Return the scores of a method from its measures over all batches."""
+    squared = (of["error"] ** 2).mean()
+    scores = {
+        "rmse": squared.sqrt(),
+        "mae": of["error"].abs().mean(),
+        "bias": of["error"].mean(),
+        "skill": 1.0 - squared / reference,
+        "dssim": of["dssim"].mean(),
+        "detail": of["detail"].sum() / of["true_detail"].sum(),
+    }
+    if "crps" in of:
+        scores |= {"crps": of["crps"].mean(), "spread_over_error": (of["variance"].mean() / squared).sqrt()}
+    return {key: float(np.round(float(value), _DIGITS)) for key, value in scores.items()}
+
+
+def _within(fine: Tensor, known: Tensor, scale: int) -> Tensor:
+    """Return the sum of squared departures of known cells from the means of their coarse cells."""
+    return ((fine - nearest(weighted_means(fine, known, scale), scale)) ** 2 * known).double().sum()

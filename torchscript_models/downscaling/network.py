@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The downscaling networks: a backbone on the coarse or the fine grid, static fields, one head for all.
 
-A network answers how the fine field departs from the interpolated coarse one, in scaled units: where it knows nothing
-better, interpolation remains. `Downscaling` puts the scaling around it and is what a host runs.
+A network answers how the fine field departs from what local lapse rates make of the coarse one, in scaled units:
+where it knows nothing better, that remains. `Downscaling` puts this and the scaling around it and is what a host runs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -26,7 +26,8 @@ from torchscript_models.downscaling.blocks import (
     conv3,
     drop,
 )
-from torchscript_models.downscaling.upsampling import Interpolate, coarsened, upsampling
+from torchscript_models.downscaling.lapse import N_SEEN, Start
+from torchscript_models.downscaling.upsampling import Interpolate, coarsened, kept, upsampling
 
 UNET_WIDEST = 256
 
@@ -42,7 +43,7 @@ class Head(nn.Module):
         self.static = ConvBlock(config, config.n_static, config.width) if config.n_static else None
         joined = n_inputs + localized + (config.width if config.n_static else 0)
         self.mix = nn.Sequential(
-            nn.Conv2d(joined, config.width, 1), nn.ReLU(), ConvBlock(config, config.width, config.width, attention=True)
+            nn.Conv2d(joined, config.width, 1), nn.ReLU(), ConvBlock(config, config.width, config.width)
         )
         self.last = conv3(config.width, 1)
 
@@ -152,40 +153,49 @@ def build(config: Architecture) -> nn.Module:
 
 @dataclass(frozen=True)
 class Scales:
-    """Means and standard deviations over the training data.
+    """What the training data say of the fields.
 
     Attributes
     ----------
     coarse, static : array, shape (2, channels)
-        Mean and standard deviation of each channel; the last static one is the relief.
+        Mean and standard deviation of what networks see on the coarse and on the fine grid.
     departure : float
-        Standard deviation of the fine field's departure from the interpolated coarse one.
+        Standard deviation of the fine field's departure from its `Start`.
+    lapse_rate : float
+        The lapse rate that fits all of them [units of the field per km].
     """
 
     coarse: NDArray[np.float32]
     static: NDArray[np.float32]
     departure: float
+    lapse_rate: float
+
+
+def start_of(config: Architecture, lapse_rate: float) -> Start:
+    """Return what a network with this architecture departs from."""
+    return Start(config.scale, config.interpolation, config.land_mean, lapse_rate)
 
 
 class Downscaling(nn.Module):
     """A downscaling network in physical units; the first coarse channel is the one that is downscaled.
 
-    Static fields come as all their fine values in a coarse cell, row by row, so that they can lie on the coarse grid.
-    The first one is the elevation; from it follows one more, the relief: how it departs from its own coarse means.
+    What it answers is added to the `Start`, and shifted so that the means over coarse cells are kept. Static fields
+    come as all their fine values in a coarse cell, row by row, so that they can lie on the coarse grid; the first one
+    is the elevation.
 
     Parameters
     ----------
     config : Architecture
-        Its `n_static` counts the relief.
+        Its `n_predictors` and `n_static` count what a host gives.
     """
 
     def __init__(self, config: Architecture, scales: Scales) -> None:
         super().__init__()
-        self.network = build(config)
-        self.scale = config.scale
-        self.interpolate = Interpolate(config.scale, config.interpolation)
-        self.to_fine = nn.PixelShuffle(config.scale)
-        self.is_recurrent = config.window > 1
+        self.network = build(replace(config, n_predictors=N_SEEN + config.n_predictors - 1))
+        for weights in self.network.head.last.parameters():
+            nn.init.zeros_(weights)  # so that training begins with the start itself
+        self.start = start_of(config, scales.lapse_rate)
+        self.scale, self.is_recurrent = config.scale, config.window > 1
         self.register_buffer("departure", torch.tensor(scales.departure))
         self.departure: Tensor
         for name, values in (("coarse", scales.coarse), ("static", scales.static)):
@@ -205,9 +215,10 @@ class Downscaling(nn.Module):
         inputs : Tensor, shape (N, C, H, W), or (N, T, C, H, W) with a time window
         static : Tensor, shape (N, S s s, H, W)
         """
-        latest = inputs[:, -1, :1] if self.is_recurrent else inputs[:, :1]
-        coarse = (inputs - self.coarse_mean) / self.coarse_std
-        fine = self.to_fine(static)
-        relief = fine[:, :1] - self.interpolate(coarsened(fine[:, :1], self.scale))
-        fine = (torch.cat([fine, relief], dim=1) - self.static_mean) / self.static_std
-        return self.interpolate(latest) + self.departure * self.network(coarse, fine)
+        frames = inputs if self.is_recurrent else inputs[:, None]
+        start, weights, seen, fine = self.start(frames, static)
+        coarse = (seen - self.coarse_mean) / self.coarse_std
+        if not self.is_recurrent:
+            coarse = coarse[:, 0]
+        fine = (fine - self.static_mean) / self.static_std
+        return kept(start + self.departure * self.network(coarse, fine), frames[:, -1, :1], weights, self.scale)

@@ -7,6 +7,8 @@ backbones do on these, and on hours around the British Isles, where later hours 
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from coupler_plugin.emulator.manifest import Manifest
+from torchscript_models.downscaling.adversary import Discriminator, fit_against
 from torchscript_models.downscaling.architecture import BACKBONES, Architecture
 from torchscript_models.downscaling.fields import (
     CRU,
@@ -29,30 +32,42 @@ from torchscript_models.downscaling.fields import (
     read_hours,
     read_normals,
 )
-from torchscript_models.downscaling.judgement import TRIM, Method, interpolation, judge, lapse_rate
+from torchscript_models.downscaling.judgement import (
+    Method,
+    interpolation,
+    judge,
+    lapse_rate,
+    local_lapse_rate,
+    mean_kept,
+)
 from torchscript_models.downscaling.losses import LossName, loss_function
 from torchscript_models.downscaling.network import Downscaling
-from torchscript_models.downscaling.samples import WINDOW, Batch, Side, by_region, by_time, scales_of
+from torchscript_models.downscaling.samples import Batch, Side, by_region, by_time, scales_of
 from torchscript_models.export import input_entry
 from torchscript_models.fitting import Settings, fit_member
 from torchscript_models.recipe import Recipe
 from torchscript_models.watch import Watch
 
-SHIPPED: Final = Architecture("resnet", "spc", SCALE, n_static=len(STATIC) + 1, width=8, n_blocks=3)
+SHIPPED: Final = Architecture("resnet", "spc", SCALE, n_static=len(STATIC), land_mean=True, width=8, n_blocks=3)
 LOSS: Final[LossName] = "mae"
 BATCHES: Final = 40  #: in an epoch
 RECURRENT_WINDOW: Final = 3
+TILE, HALO = 24, 4  #: coarse cells of a host's tiles, and of their margin, which is as far as a fit looks
+DROPOUT, DRAWS = 0.1, 10  #: rate, and answers whose mean is scored, of Monte Carlo dropout
 REGIONS, LATER = "held_out_regions", "later_hours"
+ADVERSARIAL: Final = "resnet_adversarial"  #: the shipped architecture, trained on against a discriminator
 
 
 def candidates(hourly: bool) -> dict[str, Architecture]:
-    """Return the networks whose scores are told: every backbone, and for hours a recurrent one."""
+    """Return the networks whose scores are told: every backbone, and for hours a recurrent one and one that draws."""
+    shipped = replace(SHIPPED, land_mean=not hourly)
     found = {
-        backbone: replace(SHIPPED, backbone=backbone, upsampling="pin" if backbone == "unet" else "spc")
+        backbone: replace(shipped, backbone=backbone, upsampling="pin" if backbone == "unet" else "spc")
         for backbone in BACKBONES
     }
     if hourly:
-        found["resnet_recurrent"] = replace(SHIPPED, window=RECURRENT_WINDOW, n_blocks=1)
+        found["resnet_recurrent"] = replace(shipped, window=RECURRENT_WINDOW, n_blocks=1)
+        found["resnet_mc_dropout"] = replace(shipped, dropout="mcdrop", dropout_rate=DROPOUT)
     return found
 
 
@@ -63,7 +78,7 @@ class DownscalingRecipe(Recipe):
     """
 
     name = "downscaling"
-    settings = Settings(epochs=10, members=1, learning_rate=3e-3, weight_decay=1e-4, patience=10, n_folds=1)
+    settings = Settings(epochs=8, members=1, learning_rate=2e-3, weight_decay=1e-4, patience=4, n_folds=1)
     targets: ClassVar[tuple[str, ...]] = ("tas",)
 
     def __init__(self, data: Path) -> None:
@@ -82,19 +97,22 @@ class DownscalingRecipe(Recipe):
         """Return the scores of all candidates on what they have not seen; the shipped backbone is the emulator."""
         scores: dict[str, Any] = {}
         for view, sides in ((REGIONS, by_region(self.normals)), (LATER, by_time(read_hours(self._data)))):
-            simple: dict[str, Method] = {how: interpolation(how, SCALE) for how in ("nearest", "bilinear", "bicubic")}
-            simple["lapse_rate"] = lapse_rate(sides["train"])
+            configs = candidates(hourly=view == LATER)
+            simple = simple_methods(sides["train"], configs[SHIPPED.backbone])
             baselines = judge(sides["test"], simple)
-            networks = {}
-            for name, config in candidates(hourly=view == LATER).items():
+            found = {}
+            for name, config in configs.items():
                 network = fitted(config, sides, settings, watch, f"{view}_{name}")
-                method: Method = lambda batch, network=network: network(batch.coarse, batch.static)  # noqa: E731
-                networks[name] = judge(sides["test"], {name: method}, config.window)[name]
-            own = networks.pop(SHIPPED.backbone)
+                found[name] = judge(sides["test"], {name: answers(network, config)}, config.window)[name]
+                if view == LATER and name == SHIPPED.backbone:
+                    against = fitted_against(network, config, sides["train"], settings, watch)
+            if view == LATER:
+                found[ADVERSARIAL] = judge(sides["test"], {"": answers(against, configs[SHIPPED.backbone])})[""]
+            own = found.pop(SHIPPED.backbone)
             scores[view] = {
                 "windows": len(sides["test"].windows),
                 "times": len(sides["test"].times),
-                "tas": own | {"baselines": {name: baselines[name] for name in simple}, "other_networks": networks},
+                "tas": own | {"baselines": {name: baselines[name] for name in simple}, "other_networks": found},
             }
         return scores
 
@@ -106,18 +124,22 @@ class DownscalingRecipe(Recipe):
             name=self.name,
             version="0.1.0",
             kind="tile",
-            tile={"size": (WINDOW, WINDOW), "halo": TRIM, "scale": SCALE},
+            tile={"size": (TILE, TILE), "halo": HALO, "scale": SCALE},
             grid={"latlon": 2.0},
             description=(
                 "Near-surface temperature over land on a grid four times as fine, from its coarse field, elevation and "
-                "land fraction: a residual network with sub-pixel convolution that answers the departure from bilinear "
-                "interpolation."
+                "land fraction: local lapse rates that the coarse field tells, and a residual network with sub-pixel "
+                "convolution that answers the departure from them. The mean over the land of a coarse cell is kept."
             ),
             source="own networks after DL4DS (arXiv 2205.08967)",
             license="Apache-2.0",
             attribution=f"Trained on {CRU_CITATION} and {ELEVATION_CITATION}.",
             every="1mon",
-            inputs=[input_entry("tas", "degC", (-90.0, 60.0), pairs.coarse[:, 0])],
+            inputs=[
+                input_entry(
+                    "tas", "degC", (-90.0, 60.0), pairs.coarse[:, 0], description="mean over the land of a cell"
+                )
+            ],
             static=[
                 {
                     "name": "orog",
@@ -156,13 +178,27 @@ class DownscalingRecipe(Recipe):
 
     def epochs_to_evaluate(self, settings: Settings) -> int:
         """Return how many epochs `evaluate` takes at most: one training for each candidate."""
-        return settings.epochs * sum(len(candidates(hourly)) for hourly in (False, True))
+        return settings.epochs * (1 + sum(len(candidates(hourly)) for hourly in (False, True)))
+
+
+def simple_methods(train: Side, config: Architecture) -> dict[str, Method]:
+    """Return the baselines: interpolations, and lapse rates, with and without the means of coarse cells kept."""
+    methods: dict[str, Method] = {how: interpolation(how, SCALE) for how in ("nearest", "bilinear", "bicubic")}
+    methods["lapse_rate"] = lapse_rate(train)
+    methods |= {f"{name}_mean_kept": mean_kept(methods[name], SCALE) for name in ("bilinear", "lapse_rate")}
+    return methods | {"local_lapse_rate_mean_kept": local_lapse_rate(train, config)}
+
+
+def answers(network: nn.Module, config: Architecture) -> Method:
+    """Return what a network answers a batch with; one that draws, `DRAWS` times."""
+    draws = DRAWS if (config.dropout or "").startswith("mc") else 1
+    return lambda batch: torch.cat([network(batch.coarse, batch.static) for _ in range(draws)], dim=1)
 
 
 def fitted(config: Architecture, sides: dict[str, Side], settings: Settings, watch: Watch, name: str) -> Downscaling:
     """Return a network trained on one side of a split and stopped by another."""
     torch.manual_seed(settings.seed)
-    network = Downscaling(config, scales_of(sides["train"]))
+    network = Downscaling(config, scales_of(sides["train"], config))
     rng = np.random.default_rng(settings.seed)
     held_out = list(sides["validation"].all(config.window))
     fit_member(
@@ -176,6 +212,22 @@ def fitted(config: Architecture, sides: dict[str, Side], settings: Settings, wat
         rng=rng,
     )
     return network.cpu().eval()
+
+
+def fitted_against(
+    network: Downscaling, config: Architecture, train: Side, settings: Settings, watch: Watch
+) -> Downscaling:
+    """Return a copy of a trained network that was trained on, against a discriminator."""
+    torch.manual_seed(settings.seed)
+    rng = np.random.default_rng(settings.seed)
+    generator = copy.deepcopy(network)
+
+    def batches() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        return ((batch.coarse, batch.static, batch.fine) for batch in train.epoch(BATCHES, rng))
+
+    pixel_loss = loss_function(LOSS)
+    fit_against(generator, Discriminator(config), batches, pixel_loss, settings.epochs, watch.advance)
+    return generator
 
 
 def batch_loss(network: nn.Module, batch: Batch | list[Batch]) -> Tensor:

@@ -12,12 +12,13 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import pixel_unshuffle
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from torchscript_models.cubes import block_folds, block_sums
+from torchscript_models.downscaling.architecture import Architecture
 from torchscript_models.downscaling.fields import Pairs
-from torchscript_models.downscaling.network import Scales
-from torchscript_models.downscaling.upsampling import Interpolate, coarsened
+from torchscript_models.downscaling.network import Scales, start_of
+from torchscript_models.downscaling.upsampling import Interpolate, weighted_means
 
 WINDOW: Final = 16  #: coarse cells of a window of the normals along each axis, and of a block of the split
 BATCH: Final = 16
@@ -49,6 +50,7 @@ class Side:
     times: NDArray[np.int64]
     windows: list[Window]
     is_cyclic: bool  #: whether the first time follows the last, as months do
+    is_turned: bool = False  #: whether epochs show their samples mirrored and turned as well
 
     def batch(self, chosen: list[tuple[int, int]], length: int = 1) -> Batch:
         """Return samples of (number of time, number of window) with `length` coarse samples each."""
@@ -71,12 +73,24 @@ class Side:
         """Return batches of samples drawn at random."""
         for _ in range(n_batches):
             times, windows = rng.integers(len(self.times), size=BATCH), rng.integers(len(self.windows), size=BATCH)
-            yield self.batch(list(zip(times.tolist(), windows.tolist(), strict=True)), length)
+            batch = self.batch(list(zip(times.tolist(), windows.tolist(), strict=True)), length)
+            yield turned(batch, self.pairs.scale, rng) if self.is_turned else batch
 
     def all(self, length: int = 1) -> Iterator[Batch]:
         """Return everything, window by window: the windows may differ in size."""
         for window in range(len(self.windows)):
             yield self.batch([(time, window) for time in range(len(self.times))], length)
+
+
+def turned(batch: Batch, scale: int, rng: np.random.Generator) -> Batch:
+    """Return a batch in one of the eight ways in which a square can lie, drawn at random."""
+    mirrored, turns = bool(rng.integers(2)), int(rng.integers(4))
+
+    def lie(x: Tensor) -> Tensor:
+        return torch.rot90(torch.flip(x, [-1]) if mirrored else x, turns, [-2, -1])
+
+    static = pixel_unshuffle(lie(pixel_shuffle(batch.static, scale)), scale)
+    return Batch(lie(batch.coarse), static, lie(batch.fine), lie(batch.known))
 
 
 def fine_window(window: Window, scale: int) -> Window:
@@ -99,7 +113,7 @@ def by_region(pairs: Pairs) -> dict[str, Side]:
         windows = [at for at in places if mine[at].all() and known[at].mean() >= _LEAST_KNOWN]
         if side == "train":  # samples of a batch have one size
             windows = [at for at in windows if known[at].shape == (WINDOW, WINDOW)]
-        sides[side] = Side(pairs, times, windows, is_cyclic=True)
+        sides[side] = Side(pairs, times, windows, is_cyclic=True, is_turned=side == "train")
     return sides
 
 
@@ -116,16 +130,35 @@ def by_time(pairs: Pairs) -> dict[str, Side]:
     return {side: Side(pairs, np.arange(*hours), [whole], is_cyclic=False) for side, hours in HOURS.items()}
 
 
-def scales_of(side: Side) -> Scales:
+def scales_of(side: Side, config: Architecture) -> Scales:
     """Return the scales of the training side's samples, of which at most some hundreds are looked at."""
-    rng = np.random.default_rng(0)
-    batches = list(side.epoch(20, rng))
-    scale = side.pairs.scale
-    fine = torch.cat([torch.nn.functional.pixel_shuffle(batch.static, scale) for batch in batches])
-    relief = fine[:, :1] - Interpolate(scale)(coarsened(fine[:, :1], scale))
-    static = torch.cat([fine, relief], dim=1)
-    departure = torch.cat([(b.fine - Interpolate(scale)(b.coarse[:, :1]))[b.known > 0] for b in batches])
-    return Scales(_mean_and_std(torch.cat([b.coarse for b in batches])), _mean_and_std(static), float(departure.std()))
+    batches = list(side.epoch(20, np.random.default_rng(0)))
+    rate = 1000.0 * fitted_lapse_rate(batches, side.pairs.scale)
+    start = start_of(config, rate)
+    found = [(batch, *start(batch.coarse[:, None], batch.static)) for batch in batches]
+    departure = torch.cat([(batch.fine - first)[batch.known > 0] for batch, first, *_ in found])
+    seen, static = torch.cat([one[3][:, 0] for one in found]), torch.cat([one[4] for one in found])
+    return Scales(_mean_and_std(seen), _mean_and_std(static), float(departure.std()), rate)
+
+
+def fitted_lapse_rate(batches: list[Batch], scale: int) -> float:
+    """Return the one lapse rate that fits all samples, upon bilinear interpolation [K m-1]."""
+    departures, heights = [], []
+    for batch in batches:
+        known = batch.known > 0
+        departures.append((batch.fine - Interpolate(scale)(batch.coarse[:, :1]))[known])
+        heights.append(height(batch, scale)[known])
+    x, y = torch.cat(heights), torch.cat(departures)
+    return float((x * y).sum() / (x * x).sum())
+
+
+def height(batch: Batch, scale: int) -> Tensor:
+    """Return the elevation above the interpolated elevation of the coarse cells [m].
+
+    Elevation is averaged over the known cells of each coarse cell, as the field was.
+    """
+    fine = pixel_shuffle(batch.static, scale)[:, :1]
+    return fine - Interpolate(scale)(weighted_means(fine, batch.known, scale))
 
 
 def _mean_and_std(fields: Tensor) -> NDArray[np.float32]:
