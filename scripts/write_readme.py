@@ -147,7 +147,7 @@ def status_codes() -> str:
 def scores() -> str:
     """Return the table of scores, from the files that `evaluate` writes beside the emulators."""
     rows = [
-        "| emulator, scored on | output | scores | this emulator | baselines, other networks |",
+        "| emulator, scored on | output | scores | this emulator | baselines |",
         "|---|---|---|---|---|",
     ]
     for path in sorted((ROOT / "torchscript_models" / "zoo").glob("*.json")):
@@ -161,7 +161,7 @@ def scores() -> str:
                 labels = ", ".join(label for _, label, _ in known)
                 if units.get(output, "1") != "1":
                     labels = labels.replace("RMSE", f"RMSE [{units[output]}]")
-                models = others_of(entry)
+                models = entry["baselines"]
                 others = "; ".join(f"{name.replace('_', ' ')} {figures(it, known)}" for name, it in models.items())
                 rows.append(f"| {lead} | {output} | {labels} | **{figures(entry, known)}** | {others} |")
                 lead = ""
