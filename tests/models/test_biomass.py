@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import ClassVar
 
@@ -60,6 +61,16 @@ def test_scenes_are_what_they_are_said_to_be(scenes: list[Scene]) -> None:
             assert red[bare].mean() > 3 * red[dense].mean()
     again = scene(np.random.default_rng(0), 48)
     np.testing.assert_array_equal(again.reflectance, scenes[0].reflectance)
+
+
+def test_no_scene_is_on_two_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each scene is drawn by a seed of its own, so that no pixel of one is in another, nor in its surroundings."""
+    monkeypatch.setattr(BiomassRecipe, "size", 48)
+    monkeypatch.setattr(BiomassRecipe, "counts", {"train": 6, "validation": 3, "test": 3})
+    scenes = [one.biomass for side in BiomassRecipe().scenes.values() for one in side]
+    assert len({one.tobytes() for one in scenes}) == len(scenes) == 12
+    for left, right in combinations(scenes, 2):
+        assert abs(np.corrcoef(left.ravel(), right.ravel())[0, 1]) < 0.9
 
 
 def test_only_labels_count() -> None:

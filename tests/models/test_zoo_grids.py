@@ -19,21 +19,24 @@ Get = Callable[[str], EmulatorFile]
 Run = Callable[..., torch.Tensor]
 
 
-def test_land_cover_is_told_with_its_drift_beside_its_baselines(emulator: Get) -> None:
-    """Persistence has the higher accuracy, and no change; the emulator's worth is change in the right places."""
+def test_land_cover_beats_persistence_and_finds_change(emulator: Get) -> None:
+    """In one step and in free runs; and the chances tell the fractions of coarse cells, which no map of before does."""
     scores = emulator("land_cover").manifest.scores
     for view in ("1_step", "5_free_steps", "14_free_steps"):
         own = scores[view]["land_cover"]
         persistence, majority = (own["baselines"][name] for name in ("persistence", "coarse_majority"))
-        assert own["figure_of_merit"] > 0.08 > persistence["figure_of_merit"] == 0.0, view
-        assert own["accuracy"] > majority["accuracy"], view
-        assert own["mean_iou"] > majority["mean_iou"], view
-        assert persistence["accuracy"] - own["accuracy"] < 0.003, view
+        assert own["figure_of_merit"] > 0.2 > persistence["figure_of_merit"] == 0.0, view
+        for baseline in (persistence, majority):
+            assert own["accuracy"] > baseline["accuracy"], view
+            assert own["mean_iou"] > baseline["mean_iou"], view
+            assert own["brier"] < 0.9 * baseline["brier"], view
+            assert own["cell_rmse"] < 0.9 * baseline["cell_rmse"], view
         assert scores[view]["changed_pixels"] > 20_000
     drift = scores["1_step"]["land_cover"]["accuracy"] - scores["14_free_steps"]["land_cover"]["accuracy"]
-    assert abs(drift) < 0.005
-    masked = scores["1_step_prior_masked"]["land_cover"]
-    assert masked["accuracy"] > masked["baselines"]["coarse_majority"]["accuracy"]
+    assert abs(drift) < 0.001
+    for view in ("1_step_interpolated", "1_step_prior_masked"):
+        own = scores[view]["land_cover"]
+        assert own["accuracy"] > own["baselines"]["coarse_majority"]["accuracy"]
 
 
 def test_downscaling_beats_interpolation_and_lapse_rates_where_it_has_not_been(emulator: Get) -> None:

@@ -23,4 +23,4 @@ N_LANDFORMS: Final = 18  #: codes of landforms run from 1 to 17; 0 where there i
 
 PIXEL: Final = 300.0  #: width of a pixel [m]
 CELL: Final = 32  #: pixels of a coarse cell along each axis: 9.6 km, near a tenth of a degree
-YEARS: Final = 14  #: between the two maps
+YEARS: Final = 14  #: between the two maps, and calls that a host starts from one map

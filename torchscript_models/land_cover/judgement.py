@@ -13,47 +13,75 @@ from numpy.typing import NDArray
 from torch import nn
 
 from torchscript_models.land_cover.classes import CELL, CLASSES, N_CLASSES, N_LAND, SEA
-from torchscript_models.land_cover.maps import ClassMap, Maps
-from torchscript_models.land_cover.network import HALO, LandCover
-from torchscript_models.land_cover.samples import Bools, blocks_of, fine_fractions
+from torchscript_models.land_cover.maps import ClassMap, Maps, coarse_fractions
+from torchscript_models.land_cover.network import HALO, LEADS, N_STATE, LandCover
+from torchscript_models.land_cover.samples import Bools, blocks_of, blocky_fractions, fine_fractions
 
 #: calls in which the years between the maps are passed -> name of these scores; 14: every year
 VIEW: Final = {1: "1_step", 5: "5_free_steps", 14: "14_free_steps"}
 MASKED_PRIOR: Final = "1_step_prior_masked"
+SMOOTH: Final = "1_step_interpolated"
 MASKED: Final = 0.6  #: share of the prior that is masked in the score of that name
 _MARGIN: Final = -(-HALO // CELL) * CELL
 _DIGITS: Final = 4
+#: a class map, and the chances of all classes (8, H, W)
+Answer = tuple[ClassMap, NDArray[np.float32]]
 
 
-def scores(network: LandCover, maps: Maps, sides: dict[str, Bools]) -> dict[str, Any]:
+def scores(network: LandCover, maps: Maps, sides: dict[str, Bools], side: str = "test") -> dict[str, Any]:
     """Return all scores on the test blocks, each beside its baselines.
 
-    A block is run with its halo around it; only its own pixels count.
+    A block is run with its halo around it; only its own pixels count. Fractions are those of the coarse cells, as a
+    host has them, but for one view: there they are interpolated between the cells.
     """
-    tables: dict[str, list[list[ClassMap]]] = {}
+    answers: dict[str, dict[str, list[Answer]]] = {}
+    truths: list[tuple[ClassMap, ClassMap]] = []
     frozen = torch.jit.freeze(torch.jit.script(network))  # as the plugin runs it, and faster
-    for window, inner in _windows(maps, sides["test"]):
-        before, after = maps.before[window], maps.after[window]
-        old, new = (torch.from_numpy(fine_fractions(cells, window))[None] for cells in maps.coarse)
+    for window, inner in _windows(maps, sides[side]):
+        before = maps.before[window]
+        old, new = (torch.from_numpy(blocky_fractions(cells, window))[None] for cells in maps.coarse)
+        smooth = (torch.from_numpy(fine_fractions(cells, window))[None] for cells in maps.coarse)
         landform = torch.from_numpy(maps.landform[window].astype(np.int64))[None]
         commonest = np.where(before == SEA, SEA, majority(maps.coarse[1], window))
-        answers = {VIEW[steps]: run_free(frozen, before, old, new, landform, steps) for steps in VIEW}
-        answers[MASKED_PRIOR] = masked_step(network, before, old, new, landform)
-        for view, answer in answers.items():
-            layers = (before, after, answer, before, commonest)
-            tables.setdefault(view, []).append([layer[inner].reshape(-1) for layer in layers])
+        found = {VIEW[steps]: run_free(frozen, before, old, new, landform, steps) for steps in VIEW}
+        found[SMOOTH] = run_free(frozen, before, *smooth, landform, 1)
+        found[MASKED_PRIOR] = masked_step(network, before, old, new, landform)
+        truths.append((before[inner], maps.after[window][inner]))
+        for view, answer in found.items():
+            by_method = {"emulator": answer, "persistence": certain(before), "coarse_majority": certain(commonest)}
+            for method, (number, chance) in by_method.items():
+                parts = answers.setdefault(view, {}).setdefault(method, [])
+                parts.append((number[inner], chance[:, inner[0], inner[1]]))
     result: dict[str, Any] = {}
-    for view, parts in tables.items():
-        before, after, *answers = (np.concatenate(layers) for layers in zip(*parts, strict=True))
-        named = dict(zip(("emulator", "persistence", "coarse_majority"), answers, strict=True))
-        by_method = {method: judge(before, after, answer) for method, answer in named.items()}
+    for view, methods in answers.items():
+        by_method = {method: _judged(truths, parts) for method, parts in methods.items()}
         own = by_method.pop("emulator")
         result[view] = {
-            "pixels": int((after != SEA).sum()),
-            "changed_pixels": int((before != after).sum()),
+            "pixels": sum(int((after != SEA).sum()) for _, after in truths),
+            "changed_pixels": sum(int((before != after).sum()) for before, after in truths),
             "land_cover": own | {"baselines": by_method},
         }
     return result
+
+
+def certain(number: ClassMap) -> Answer:
+    """Return a map as an answer that is sure of itself."""
+    return number, np.stack([number == one for one in range(N_CLASSES)]).astype(np.float32)
+
+
+def _judged(truths: list[tuple[ClassMap, ClassMap]], parts: list[Answer]) -> dict[str, Any]:
+    """Return the scores of the answers in all blocks."""
+    flat = (np.concatenate([layer.reshape(-1) for layer in layers]) for layers in zip(*truths, strict=True))
+    judged = judge(*flat, np.concatenate([number.reshape(-1) for number, _ in parts]))
+    errors, land, departures = 0.0, 0.0, []
+    for (_, truth), (number, chance) in zip(truths, parts, strict=True):
+        right = certain(truth)[1]
+        errors += float(((chance - right) ** 2)[:, truth != SEA].sum())
+        land += float((truth != SEA).sum())
+        departures.append((coarse_fractions(number) - coarse_fractions(truth))[:, coarse_fractions(truth).sum(0) > 0])
+    iou = judged.pop("iou")
+    cell_rmse = float(np.sqrt((np.concatenate(departures, axis=1) ** 2).sum(axis=0).mean()))
+    return judged | {"brier": float(f"{errors / land:.4g}"), "cell_rmse": float(f"{cell_rmse:.4g}"), "iou": iou}
 
 
 def _windows(maps: Maps, held_out: Bools) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
@@ -74,30 +102,33 @@ def majority(coarse: NDArray[np.float32], window: tuple[slice, slice]) -> ClassM
 
 def run_free(
     network: nn.Module, start: ClassMap, before: torch.Tensor, after: torch.Tensor, landform: torch.Tensor, steps: int
-) -> ClassMap:
-    """Return the map after `steps` calls, the coarse fractions (1, 7, H, W) going linearly from `before` to `after`."""
+) -> Answer:
+    """Return the answer after some calls, the coarse fractions (1, 7, H, W) going linearly from `before` to `after`."""
     codes = torch.tensor(list(CLASSES), dtype=torch.float32)
     initial = codes[torch.from_numpy(start.astype(np.int64))][None]
     static = torch.stack([initial, landform.to(torch.float32)], dim=1)
-    state = torch.zeros(1, N_CLASSES + 1 + N_LAND, *start.shape)
+    state = torch.zeros(1, N_STATE, *start.shape)
     path = [before + (after - before) * (step / steps) for step in range(steps + 1)]
     outputs = torch.zeros(0)
     with torch.inference_mode():
         for pair in pairwise(path):
             outputs, state = network(torch.stack(pair, dim=1), static, state)
-    return outputs[0, :N_CLASSES].argmax(dim=0).to(torch.uint8).numpy()
+    classes, chance = outputs[0].split(N_CLASSES)
+    return classes.argmax(dim=0).to(torch.uint8).numpy(), chance.numpy()
 
 
 def masked_step(
     network: LandCover, start: ClassMap, before: torch.Tensor, after: torch.Tensor, landform: torch.Tensor
-) -> ClassMap:
-    """Return the map after one step of which most of the prior is masked, by a fixed seed."""
+) -> Answer:
+    """Return the answer after one step of which most of the prior is masked, by a fixed seed."""
     generator = torch.Generator().manual_seed(0)
     known = (torch.rand(1, 1, *start.shape, generator=generator) >= MASKED).to(torch.float32)
     prior = torch.from_numpy(start.astype(np.int64))[None]
     with torch.inference_mode():
-        number = 1 + network.transition(prior, known, before, after, landform)[0].argmax(dim=0)
-    return np.where(start == SEA, SEA, number.to(torch.uint8).numpy())
+        logits = network.transition(prior, known, before, after, landform)
+        number = network.transition.chosen(logits, prior, LEADS[0] * known)[0].to(torch.uint8).numpy()
+    chance = torch.softmax(logits, dim=1)[0].numpy() * (start != SEA)
+    return number, np.concatenate([(start == SEA)[None].astype(np.float32), chance])
 
 
 def judge(before: ClassMap, truth: ClassMap, answer: ClassMap) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from torchscript_models.land_cover.network import HALO
 Bools = NDArray[np.bool_]
 
 BLOCK: Final = 12 * CELL  #: pixels of a block of the split along each axis: 115 km
-PATCH: Final = 4 * CELL  #: pixels of a training sample along each axis
+PATCH: Final = 5 * CELL  #: pixels along each axis that a training sample is cut from
 #: blocks are dealt out to ten folds, by a seed of their own: every training is judged on the same pixels
 N_FOLDS: Final = 10
 SPLIT_SEED: Final = 0
@@ -67,7 +67,7 @@ def training_corners(maps: Maps, sides: dict[str, Bools]) -> tuple[NDArray[np.in
     per_cell = {
         "forbidden": block_sums(forbidden, CELL),
         "land": block_sums(maps.is_land, CELL),
-        "changed": block_sums(maps.before != maps.after, CELL),
+        "changed": 0.5 * np.abs(maps.coarse[1] - maps.coarse[0]).sum(axis=0) * block_sums(maps.is_land, CELL),
     }
     size = PATCH // CELL
     sums = {
