@@ -135,6 +135,8 @@ class Blocks(Remembering):
         )
         #: computes the answers of some blocks
         self._work: Callable[[Iterable[int]], None] = self._run
+        if self._module.writes_answer and self._window is None and not manifest.state:
+            self._work = self._run_in_place
         self._staged: Staged | None = None
         self._warm_up(manifest)
         if module is not None:
@@ -177,6 +179,12 @@ class Blocks(Remembering):
                 answer, state = answer
                 self._state_rows[index].take(state)
             self._output_rows[index].take(answer)
+
+    def _run_in_place(self, blocks: Iterable[int]) -> None:
+        """Do the same where all that a call takes and gives is in memory that was made once."""
+        call = self._module.call
+        for index in blocks:
+            call(*self._arguments[index])
 
     def _choose_sizes(self, manifest: Manifest, block: int | Literal["exact"]) -> tuple[int, ...]:
         if self._n == 0:
