@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from coupler_plugin._packing import ffi, lib
+from coupler_plugin._native import ffi, lib
 from coupler_plugin.emulator.device import OnDevice, device_of, host_zeros
 from coupler_plugin.emulator.fusing import Fused
 from coupler_plugin.emulator.lanes import Lanes
@@ -136,6 +136,7 @@ class Blocks(Remembering):
         #: computes the answers of some blocks
         self._work: Callable[[Iterable[int]], None] = self._run
         if self._module.writes_answer and self._window is None and not manifest.state:
+            self._calls = [self._module.on(arguments) for arguments in self._arguments]
             self._work = self._run_in_place
         self._staged: Staged | None = None
         self._warm_up(manifest)
@@ -182,9 +183,10 @@ class Blocks(Remembering):
 
     def _run_in_place(self, blocks: Iterable[int]) -> None:
         """Do the same where all that a call takes and gives is in memory that was made once."""
-        call = self._module.call
+        torch.get_num_threads()  # asked by a thread for the first time, it takes over the number of the process
+        calls = self._calls
         for index in blocks:
-            call(*self._arguments[index])
+            calls[index]()
 
     def _choose_sizes(self, manifest: Manifest, block: int | Literal["exact"]) -> tuple[int, ...]:
         if self._n == 0:

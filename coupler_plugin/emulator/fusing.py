@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -56,12 +57,19 @@ class Fused:
     widths : tuple of int
         Of the products on its way, each of which has one row for each row of its arguments.
     writes_answer : bool
-        Whether it fills a tensor of the shape of its answer and returns it.
+        Whether it fills a tensor of the shape of its answer.
+    bind : callable, optional
+        Takes the same once and returns a call on the memory of these arguments.
     """
 
     call: Callable[..., Any]
     widths: tuple[int, ...] = ()
     writes_answer: bool = False
+    bind: Callable[..., Callable[[], Any]] | None = None
+
+    def on(self, arguments: Sequence[torch.Tensor]) -> Callable[[], Any]:
+        """Return a call on arguments whose memory stays where it is."""
+        return partial(self.call, *arguments) if self.bind is None else self.bind(*arguments)
 
 
 def fuse(forward: Any) -> Sequence[Fused]:

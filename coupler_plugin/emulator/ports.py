@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from coupler_plugin._packing import ffi, lib
+from coupler_plugin._native import ffi, lib
 from coupler_plugin.accumulate import Accumulator
 from coupler_plugin.cells import HostArray, Values
 from coupler_plugin.device_arrays import DeviceAccumulator, DeviceArray

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import torch
 
+from coupler_plugin.emulator.dense import dense
 from coupler_plugin.emulator.device import CPU, InBfloat16, OnDevice
 from coupler_plugin.emulator.file import Asked, EmulatorFile, Format, Found, first_line
 from coupler_plugin.emulator.fusing import fuse
@@ -44,7 +45,8 @@ def read(found: Found, asked: Asked) -> EmulatorFile:
         is_fixed = not draws and keeps_nothing(forward.graph)
         call = call if asked.device == CPU else OnDevice(call, asked.device, is_fixed)
         return EmulatorFile(path, found.manifest, call, found.sha256, draws=draws)
-    return EmulatorFile(path, found.manifest, forward, found.sha256, () if draws else fuse(forward), draws)
+    ways = [] if draws else [*filter(None, [dense(forward)]), *fuse(forward)]
+    return EmulatorFile(path, found.manifest, forward, found.sha256, ways, draws)
 
 
 FORMAT: Final = Format(

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from coupler_plugin._packing import ffi, lib
+from coupler_plugin._native import ffi, lib
 
 #: no quantity is as large as this, and every common fill value is larger: 1e20 (CMIP), 9.97e36 (netCDF), 1e30
 LARGEST: Final = 1.0e19

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from coupler_plugin._packing import ffi, lib
+from coupler_plugin._native import ffi, lib
 from coupler_plugin.cells import Values
 from coupler_plugin.emulator.manifest import Budget
 from coupler_plugin.guard.reading import Reading

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from coupler_plugin._packing import ffi, lib
+from coupler_plugin._native import ffi, lib
 from coupler_plugin.cells import Values
 from coupler_plugin.emulator.manifest import Manifest
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the C file of the extension module `coupler_plugin._packing`; CMake runs this when it builds the module.
+"""Write the C file of the extension module `coupler_plugin._native`; CMake runs this when it builds the module.
 
-The declarations are those of packing.h, so that none stands twice.
+The declarations are those of the headers here, so that none stands twice.
 """
 
 import argparse
@@ -18,15 +18,17 @@ def declarations(header: str) -> str:
 
 
 def main() -> None:
-    """Read the header and write the C file."""
+    """Read the headers and write the C file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("header", type=Path, help="packing.h")
     parser.add_argument("output", type=Path, help="the C file to write")
+    parser.add_argument("headers", type=Path, nargs="+", help="what the module offers")
     arguments = parser.parse_args()
 
     builder = cffi.FFI()
-    builder.cdef(declarations(arguments.header.read_text()))
-    builder.set_source("coupler_plugin._packing", '#include "packing.h"')
+    for header in arguments.headers:
+        builder.cdef(declarations(header.read_text()))
+    includes = "\n".join(f'#include "{header.name}"' for header in arguments.headers)
+    builder.set_source("coupler_plugin._native", includes)
     builder.emit_c_code(str(arguments.output))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from coupler_plugin._packing import ffi, lib
+from coupler_plugin._native import ffi, lib
 from coupler_plugin.accumulate import Accumulator
 from coupler_plugin.cells import Values
 from coupler_plugin.device_arrays import DeviceAccumulator

@@ -76,10 +76,15 @@ def answers(file: EmulatorFile, block: int | str) -> np.ndarray:
 )
 def test_fewer_operations_give_the_same_bits(tmp_path: Path, module: nn.Module, block: int | str) -> None:
     file = emulator(tmp_path / "layers.pt", module)
-    kinds = [node.kind() for node in file.fused[0].call.graph.nodes()]
-    assert "aten::linear" not in kinds
-    assert "aten::t" not in kinds
-    np.testing.assert_array_equal(answers(file, block), answers(replace(file, fused=()), block))
+    graphs = [way for way in file.fused if way.bind is None]
+    for way in graphs:
+        kinds = [node.kind() for node in way.call.graph.nodes()]
+        assert "aten::linear" not in kinds
+        assert "aten::t" not in kinds
+        np.testing.assert_array_equal(
+            answers(replace(file, fused=[way]), block), answers(replace(file, fused=()), block)
+        )
+    assert graphs
 
 
 @pytest.mark.parametrize("module", [Deep(), Layers(nn.ReLU(), bias=False)], ids=["deep", "no_bias"])
@@ -104,18 +109,18 @@ def test_a_last_product_is_written_where_the_answer_is_wanted(tmp_path: Path) ->
 
 
 def test_products_on_the_way_are_written_into_memory_that_is_made_once(tmp_path: Path) -> None:
-    file = emulator(tmp_path / "layers.pt", Layers(nn.ReLU()))
+    file = emulator(tmp_path / "layers.pt", Layers(nn.GELU()))
     fused = file.fused[0]
     assert fused.widths == (24, 24)
     answer, *products = (torch.zeros(N, width) for width in (3, 24, 24))
     assert fused.call(torch.ones(N, 5), answer, *products) is answer
-    assert all(torch.any(product > 0) and torch.all(product >= 0) for product in products)
+    assert all(torch.any(product != 0) for product in products)
     np.testing.assert_array_equal(answer, file.forward(torch.ones(N, 5)))
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_blocks_of_different_threads_do_not_share_memory_of_products(tmp_path: Path, threads: int) -> None:
-    file = emulator(tmp_path / "layers.pt", Layers(nn.Tanh()))
+    file = emulator(tmp_path / "layers.pt", Layers(nn.GELU()))
     blocks = Blocks(file, 640, 16, threads)
     blocks.inputs[:] = np.random.default_rng(8).normal(0, 2, blocks.inputs.shape)
     expected = np.concatenate([file.forward(torch.tensor(rows)).numpy() for rows in np.split(blocks.inputs, 40)])
@@ -154,7 +159,7 @@ def test_an_answer_that_is_used_again_is_not_written_elsewhere(tmp_path: Path) -
 
 
 def test_a_module_that_branches_is_left_alone(tmp_path: Path) -> None:
-    assert emulator(tmp_path / "touchy.pt", Touchy()).fused == ()
+    assert emulator(tmp_path / "touchy.pt", Touchy()).fused == []
 
 
 def test_a_module_with_a_state_runs_as_before(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-_NAME = "coupler_plugin._packing"
+_NAME = "coupler_plugin._native"
 
 
 class _Watched(importlib.abc.MetaPathFinder):
@@ -20,7 +20,7 @@ class _Watched(importlib.abc.MetaPathFinder):
         """Return the module of the sanitized installation, and nothing for any other name."""
         if name != _NAME:
             return None
-        file = next(Path(os.environ["COUPLER_PLUGIN_SANITIZED"]).glob("lib/python*/site-packages/**/_packing*.so"))
+        file = next(Path(os.environ["COUPLER_PLUGIN_SANITIZED"]).glob("lib/python*/site-packages/**/_native*.so"))
         return importlib.util.spec_from_file_location(name, file)
 
 
