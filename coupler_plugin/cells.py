@@ -222,18 +222,28 @@ class HostArray:
         self.layout.write(np.ascontiguousarray(values), which)
 
 
-class HeldArray:
-    """An array of the plugin's own over the cells of this rank: what an emulator gave last.
+class PackedArray:
+    """An array whose cells lie side by side already, as a source of accumulators.
 
     Parameters
     ----------
-    n, size : int
-        Cells and levels.
+    view : array, shape (n, size)
+        Its memory.
+
+    Attributes
+    ----------
+    size : int
+        Number of levels.
     """
 
-    def __init__(self, n: int, size: int) -> None:
-        self.size = size
-        self.view: Values = np.full((n, size), np.nan)
+    def __init__(self, view: NDArray[Any]) -> None:
+        self.size = view.shape[1]
+        self._view = view
+
+    @property
+    def view(self) -> NDArray[Any]:
+        """The memory, shape (n, size)."""
+        return self._view
 
     def lay_out(self, array: NDArray[Any]) -> Layout:
         """Return where the cells lie in an array of the shape of `view`."""
@@ -248,8 +258,21 @@ class HeldArray:
         np.copyto(array, values)
 
     def read(self, values: Values) -> None:
-        """Copy the values into `values`, shape (n, size)."""
+        """Copy the cells' values into `values`, shape (n, size)."""
         np.copyto(values, self.view)
+
+
+class HeldArray(PackedArray):
+    """An array of the plugin's own over the cells of this rank: what an emulator gave last.
+
+    Parameters
+    ----------
+    n, size : int
+        Cells and levels.
+    """
+
+    def __init__(self, n: int, size: int) -> None:
+        super().__init__(np.full((n, size), np.nan))
 
 
 def level_axis(name: str, given: tuple[int, ...], shape: tuple[int, ...]) -> int | None:

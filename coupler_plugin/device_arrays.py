@@ -16,10 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from coupler_plugin.accumulate import EMPTY, Accumulator
-from coupler_plugin.cells import Cells, Values, level_axis
+from coupler_plugin.cells import Cells, PackedArray, Values, level_axis
 from coupler_plugin.emulator.device import host_zeros, wait_for
 from coupler_plugin.errors import CouplerError, Status
-from coupler_plugin.layout import Layout
 
 _OPERATION: Final[dict[str, Callable[..., torch.Tensor]]] = {
     "mean": torch.add,
@@ -29,7 +28,7 @@ _OPERATION: Final[dict[str, Callable[..., torch.Tensor]]] = {
 }
 
 
-class DeviceArray:
+class DeviceArray(PackedArray):
     """An array of the host in memory of a device, read and written in place by way of pinned memory.
 
     To the rest of the plugin it is packed: `view` has the shape (n, size) and is what the device holds at that moment.
@@ -68,39 +67,24 @@ class DeviceArray:
         tensor = tensor.detach()
         levels_last = tensor.unsqueeze(-1) if axis is None else tensor.movedim(axis, -1)
         self.tensor = levels_last if cells.shape else levels_last.unsqueeze(0)
-        self.size, self.device = self.tensor.shape[-1], tensor.device
+        self.device = tensor.device
         self.memory = f"memory of the device {self.device}"
         self.cells = cells
-        self._packed = host_zeros((cells.n, self.size), self.device, tensor.dtype)
+        self._packed = host_zeros((cells.n, self.tensor.shape[-1]), self.device, tensor.dtype)
+        super().__init__(self._packed.numpy())
 
     @property
     @torch.inference_mode()
     def view(self) -> NDArray[Any]:
         """What the cells hold now, shape (n, size); it lies where the next look will be put."""
         self._packed.copy_(self.in_cells(self.tensor))
-        return self._packed.numpy()
-
-    def lay_out(self, array: NDArray[Any]) -> Layout:
-        """Return where the cells lie in an array of the shape of `view`."""
-        return Layout(array, None, {})
-
-    def pack(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return `array` itself: it is packed already."""
-        return array
-
-    def unpack(self, values: NDArray[Any], array: NDArray[Any]) -> None:
-        """Copy `values` into an array of the same shape."""
-        np.copyto(array, values)
-
-    def read(self, values: Values) -> None:
-        """Copy the cells' values of the host into `values`, shape (n, size)."""
-        np.copyto(values, self.view)
+        return self._view
 
     @torch.inference_mode()
     def write(self, values: Values, which: NDArray[np.bool_] | None = None) -> None:
         """Copy `values`, shape (n, size), into the host's places of the cells (or of those in `which`) and no other."""
         with np.errstate(all="ignore"):  # what does not fit into float32 is infinite there, as in the host's memory
-            np.copyto(self._packed.numpy(), values, casting="same_kind")
+            np.copyto(self._view, values, casting="same_kind")
         rows = None if which is None else torch.from_numpy(np.flatnonzero(which))
         self.put(self._packed if rows is None else self._packed[rows], self.tensor, rows)
         wait_for(self.device)

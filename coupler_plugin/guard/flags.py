@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coupler_plugin.cells import PackedArray
 from coupler_plugin.guard.tally import FLAGS
-from coupler_plugin.layout import Layout
 
 
-class FlagArray:
+class FlagArray(PackedArray):
     """The flags of one output.
 
     Parameters
@@ -22,26 +22,8 @@ class FlagArray:
         Of the output in the manifest.
     """
 
-    size = 1
-
     def __init__(self, flags: NDArray[np.uint8], place: int) -> None:
-        self.view: NDArray[Any] = flags[:, place : place + 1]
-
-    def lay_out(self, array: NDArray[Any]) -> Layout:
-        """Return where the cells lie in an array of the shape of `view`."""
-        return Layout(array, None, {})
-
-    def pack(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return `array` itself: it is packed already."""
-        return array
-
-    def unpack(self, values: NDArray[Any], array: NDArray[Any]) -> None:
-        """Copy `values` into an array of the same shape."""
-        np.copyto(array, values)
-
-    def read(self, values: NDArray[Any]) -> None:
-        """Copy the flags into `values`, shape (n, 1)."""
-        np.copyto(values, self.view)
+        super().__init__(flags[:, place : place + 1])
 
 
 def flag_attributes(name: str) -> dict[str, Any]:
