@@ -26,7 +26,7 @@ demo: setup ## run the Fortran land model with its emulators: examples/01_global
 
 test: export OMP_NUM_THREADS := 1
 test: lint ## check the style and run all tests
-	$(python) -m pytest
+	$(python) -m pytest -n 2 --dist loadfile
 
 reproducibility: setup ## compare bits over restarts, ranks and threads, and in a host with traps: a table
 	PYTHONPATH=tests $(python) -m reproducibility.table

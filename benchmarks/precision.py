@@ -12,10 +12,10 @@ from time import perf_counter
 
 import torch
 
-from coupler_plugin.emulator.blocks import sample_arguments
 from coupler_plugin.emulator.device import open_device
 from coupler_plugin.emulator.load import load
 from coupler_plugin.emulator.rounding import rounding
+from coupler_plugin.emulator.trial import sample_arguments
 
 CALLS = 5
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from coupler_plugin.emulator import manifest as manifests
-from coupler_plugin.emulator.blocks import sample_arguments
+from coupler_plugin.emulator.trial import sample_arguments
 from torchscript_models.fitting import Settings
 from torchscript_models.model_card import model_card
 

@@ -12,26 +12,22 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from coupler_plugin._native import ffi, lib
 from coupler_plugin.emulator.device import OnDevice, device_of, host_zeros
 from coupler_plugin.emulator.fusing import Fused
 from coupler_plugin.emulator.lanes import Lanes
 from coupler_plugin.emulator.load import EmulatorFile
-from coupler_plugin.emulator.manifest import Input, Manifest, Variable
+from coupler_plugin.emulator.manifest import Manifest
 from coupler_plugin.emulator.remembering import Remembering
 from coupler_plugin.emulator.staging import Staged, misfit
+from coupler_plugin.emulator.trial import checked, gives_same_bits, initial_state, sample_arguments, smallest_bucket
 from coupler_plugin.emulator.window import DeviceWindow, Window
 from coupler_plugin.errors import CouplerError, Status
 
-#: a bucket starts and ends on a cache line, whatever the number of channels
-GRAIN: Final = 16
 #: calls after which the profiling executor has settled on its code
 _WARM_UP: Final = 3
 
@@ -199,7 +195,7 @@ class Blocks(Remembering):
             return self._checked([tensor[rows] for tensor in sample], manifest)
 
         whole = call(torch.arange(block))
-        self.keeps_bits = _gives_same_bits(call, whole, [torch.arange(block).roll(block // 2 + 1)])
+        self.keeps_bits = gives_same_bits(call, whole, [torch.arange(block).roll(block // 2 + 1)])
         full, tail = divmod(self._n, block)
         if self._is_fixed:
             return (block,) * (full + bool(tail))
@@ -219,7 +215,7 @@ class Blocks(Remembering):
         whole = self._checked(sample, manifest)
 
         def is_same() -> bool:
-            return _gives_same_bits(lambda _: self._checked(sample, manifest), whole, [torch.arange(rows)])
+            return gives_same_bits(lambda _: self._checked(sample, manifest), whole, [torch.arange(rows)])
 
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "An output with one or more elements was resized")
@@ -278,114 +274,3 @@ class Rows:
             self._block.copy_(answer)
         else:
             raise misfit(self._name, answer, self._block)
-
-
-def checked(
-    forward: Callable[..., Any],
-    arguments: Sequence[torch.Tensor],
-    manifest: Manifest,
-    path: Path,
-    into: Sequence[torch.Tensor] = (),
-) -> list[torch.Tensor]:
-    """Call a module on columns and return its outputs and, if it has one, its new state, once their shapes are right.
-
-    Raises
-    ------
-    CouplerError
-        MODEL, when it does not run on the shapes of its manifest, or answers in others.
-    """
-    try:
-        with torch.inference_mode():
-            answer = forward(*arguments, *into)
-    except Exception as error:  # torch.jit raises many kinds
-        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in arguments)
-        raise CouplerError(
-            Status.MODEL,
-            f"the emulator '{path}' does not run on inputs of the shapes {shapes} that its manifest asks for: "
-            f"{str(error).strip().splitlines()[-1]}",
-        ) from error
-    parts = list(answer) if manifest.state and isinstance(answer, tuple) else [answer]
-    rows = arguments[0].shape[0]
-    wanted = [(rows, manifest.n_outputs)] + [(rows, manifest.n_state)] * bool(manifest.state)
-    found = [tuple(part.shape) if isinstance(part, torch.Tensor) else type(part).__name__ for part in parts]
-    if found != wanted:
-        raise CouplerError(
-            Status.MODEL,
-            f"the emulator '{path}' returns {found} where its manifest promises {wanted} (outputs, state).",
-        )
-    return parts
-
-
-#: runs the emulator on some rows of a sample
-Call = Callable[[torch.Tensor], list[torch.Tensor]]
-
-
-def smallest_bucket(call: Call, whole: Sequence[torch.Tensor], tail: int) -> int:
-    """Return the smallest proved number of rows that holds `tail` rows.
-
-    Parameters
-    ----------
-    call : callable
-    whole : sequence of tensors
-        What it gives for all rows of the sample, which fill a block.
-    tail : int
-        Rows to run.
-    """
-    block = len(whole[0])
-    size = GRAIN
-    while size < block:
-        if size >= tail and block % size == 0 and _gives_same_bits(call, whole, torch.split(torch.arange(block), size)):
-            return size
-        size *= 2
-    return block
-
-
-def _gives_same_bits(call: Call, whole: Sequence[torch.Tensor], parts: Iterable[torch.Tensor]) -> bool:
-    return all(
-        np.array_equal(_bits(part), _bits(reference[rows]))
-        for rows in parts
-        for part, reference in zip(call(rows), whole, strict=True)
-    )
-
-
-def _bits(tensor: torch.Tensor) -> NDArray[np.int32]:
-    return tensor.contiguous().numpy().view(np.int32)
-
-
-def sample_arguments(manifest: Manifest, rows: int) -> list[torch.Tensor]:
-    """Return plausible arguments of `forward`: inputs drawn from the training statistics, by a fixed seed.
-
-    A row is a column, or a tile of an emulator that sees tiles.
-    """
-    generator = torch.Generator().manual_seed(0)
-    field = manifest.tile.size if manifest.tile else ()
-
-    def draw(entries: Sequence[Variable], *shape: int) -> torch.Tensor:
-        channels = [_draw(entry, torch.randn(*shape, *field, entry.size, generator=generator)) for entry in entries]
-        return torch.cat(channels, dim=-1).movedim(-1, len(shape)).contiguous()
-
-    shape = (rows, manifest.window.length) if manifest.window else (rows,)
-    arguments = [draw(manifest.inputs, *shape)]
-    if manifest.static:
-        arguments.append(draw(manifest.static, rows))
-    if manifest.state:
-        # a state of zeros would hide what a product does to it
-        initial = initial_state(manifest, rows).reshape(rows, manifest.n_state, *(1 for _ in field))
-        arguments.append(initial + torch.rand(rows, manifest.n_state, *field, generator=generator))
-    return arguments
-
-
-def _draw(entry: Variable, noise: torch.Tensor) -> torch.Tensor:
-    if isinstance(entry, Input) and entry.statistics is not None:
-        statistics = entry.statistics
-        return torch.clamp(statistics.mean + statistics.std * noise, statistics.min, statistics.max)
-    if entry.valid_range is not None:
-        low, high = entry.valid_range
-        return low + (high - low) * torch.sigmoid(noise)
-    return noise
-
-
-def initial_state(manifest: Manifest, rows: int) -> torch.Tensor:
-    """Return the state before the first call, shape (rows, K)."""
-    columns = [torch.full((rows, entry.size), entry.initial) for entry in manifest.state]
-    return torch.cat(columns, dim=1) if columns else torch.zeros(rows, 0)

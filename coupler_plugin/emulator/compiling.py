@@ -24,12 +24,12 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from coupler_plugin.emulator import compiled, kernels, products, torchscript
 from coupler_plugin.emulator import manifest as manifests
-from coupler_plugin.emulator.blocks import sample_arguments
 from coupler_plugin.emulator.compiled import Difference, Making
 from coupler_plugin.emulator.device import CPU, OnDevice
 from coupler_plugin.emulator.file import Found, first_line
 from coupler_plugin.emulator.load import describe
 from coupler_plugin.emulator.manifest import Manifest
+from coupler_plugin.emulator.trial import sample_arguments
 from coupler_plugin.errors import CouplerError, Status
 
 #: largest difference from the original that is accepted, in standard deviations of an output

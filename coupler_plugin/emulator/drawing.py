@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from coupler_plugin.emulator.blocks import checked, initial_state, sample_arguments
 from coupler_plugin.emulator.load import EmulatorFile
 from coupler_plugin.emulator.remembering import Remembering
+from coupler_plugin.emulator.trial import checked, initial_state, sample_arguments
 from coupler_plugin.emulator.window import Window
 
 #: calls after which the profiling executor has settled on its code

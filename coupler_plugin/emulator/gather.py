@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 import numpy as np
 import torch
 
-from coupler_plugin.emulator.blocks import GRAIN, Blocks, Columns, failure
+from coupler_plugin.emulator.blocks import Blocks, Columns, failure
 from coupler_plugin.emulator.device import device_of, pin
 from coupler_plugin.emulator.load import EmulatorFile
 from coupler_plugin.emulator.manifest import Manifest
 from coupler_plugin.emulator.remembering import Remembering
+from coupler_plugin.emulator.trial import GRAIN
 from coupler_plugin.emulator.window import Window
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.meeting import await_request

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import torch
 
-from coupler_plugin.emulator.blocks import sample_arguments
 from coupler_plugin.emulator.load import EmulatorFile
+from coupler_plugin.emulator.trial import sample_arguments
 
 _COLUMNS = 1024
 _TILES = 2

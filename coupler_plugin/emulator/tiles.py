@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from coupler_plugin.emulator.blocks import sample_arguments
 from coupler_plugin.emulator.device import device_of, host_zeros
 from coupler_plugin.emulator.drawing import Draws, generators_kept
 from coupler_plugin.emulator.load import EmulatorFile
 from coupler_plugin.emulator.planning import GridPlan, fine_ids
 from coupler_plugin.emulator.remembering import Remembering
+from coupler_plugin.emulator.trial import sample_arguments
 from coupler_plugin.emulator.window import Window
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.parallel import together

@@ -24,8 +24,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from coupler_plugin import Coupler, Status
 from coupler_plugin.cli import commands
 from coupler_plugin.emulator import compiled, compiling, products
-from coupler_plugin.emulator.blocks import Blocks, sample_arguments
+from coupler_plugin.emulator.blocks import Blocks
 from coupler_plugin.emulator.load import describe, load
+from coupler_plugin.emulator.trial import sample_arguments
 
 Couple = Callable[..., Coupler]
 BLOCK = 32

@@ -16,9 +16,10 @@ from stand_in import DEVICE, device
 from torch import nn
 
 from coupler_plugin import Coupler
-from coupler_plugin.emulator.blocks import Blocks, Columns, sample_arguments
+from coupler_plugin.emulator.blocks import Blocks, Columns
 from coupler_plugin.emulator.device import OnDevice
 from coupler_plugin.emulator.load import EmulatorFile, load
+from coupler_plugin.emulator.trial import sample_arguments
 from tests.emulator.kinds import KINDS, answers, section
 from tests.emulator.test_blocks import GatedStore
 

@@ -9,8 +9,8 @@ from climates import CLIMATES, cold_start, year
 from small_tiles import TILES
 from zoo import NAMES, WEATHER, ZOO, answer, machine
 
-from coupler_plugin.emulator.blocks import sample_arguments
 from coupler_plugin.emulator.load import load
+from coupler_plugin.emulator.trial import sample_arguments
 
 HERE = Path(__file__).parent
 ROWS = 16  #: a block of the plugin: its rows have the same bits wherever they stand

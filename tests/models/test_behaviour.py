@@ -10,8 +10,8 @@ import torch
 from climates import CLIMATES, cold_start, inputs_of, weather, year
 from zoo import COLUMNS, WEATHER, first_state
 
-from coupler_plugin.emulator.blocks import sample_arguments
 from coupler_plugin.emulator.load import EmulatorFile
+from coupler_plugin.emulator.trial import sample_arguments
 from torchscript_models.leaf_area_index.network import CLASSES
 
 GPP, RECO, NEE = range(3)

@@ -16,9 +16,9 @@ from small_tiles import TILES
 from torch import nn
 from zoo import COLUMNS, GRIDS, NAMES, ZOO, first_state, machine
 
-from coupler_plugin.emulator.blocks import sample_arguments
 from coupler_plugin.emulator.load import EmulatorFile
 from coupler_plugin.emulator.manifest import Manifest
+from coupler_plugin.emulator.trial import sample_arguments
 from torchscript_models.biomass.network import Biomass, BiomassUNet
 from torchscript_models.biomass_plots.network import BiomassPlots
 from torchscript_models.carbon_flux.network import CarbonFlux
