@@ -105,6 +105,8 @@ def _sgemm() -> int | None:
 def _steps(graph: Any) -> list[Step]:
     """Return what a graph does to its argument, one after the other; nothing where it does anything else."""
     _, *arguments = graph.inputs()
+    if len(arguments) != 1:
+        return []
     steps: list[Step] = []
     value = arguments[0]
     for node in graph.nodes():
@@ -125,8 +127,7 @@ def _steps(graph: Any) -> list[Step]:
         else:
             steps.append([step] if isinstance(step, Layer) else step)
         value = node.output()
-    is_all = len(arguments) == 1 and [answer.debugName() for answer in graph.outputs()] == [value.debugName()]
-    return steps if is_all else []
+    return steps if [answer.debugName() for answer in graph.outputs()] == [value.debugName()] else []
 
 
 def _step(kind: str, constants: Sequence[Any]) -> Layer | InPlace | None:
@@ -134,7 +135,8 @@ def _step(kind: str, constants: Sequence[Any]) -> Layer | InPlace | None:
         weights, bias = constants
         numbers = [weights] if bias is None else [weights, bias]
         is_plain = all(part.dtype is torch.float32 and part.is_contiguous() for part in numbers)
-        return Layer(weights, bias) if is_plain and weights.dim() == 2 else None
+        is_full = weights.dim() == 2 and (bias is None or bias.shape == weights.shape[:1])
+        return Layer(weights, bias) if is_plain and is_full else None
     if kind in _UNARY:
         return InPlace(_UNARY[kind])
     if kind in _WITH_CONSTANT and constants[1:] in ([], [1]):  # a factor of what is added

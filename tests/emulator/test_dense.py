@@ -58,6 +58,18 @@ class Against(nn.Module):
         return 1.0 - self.layer(x)
 
 
+class OneBias(nn.Module):
+    """A layer with one number for all its answers, where torch lets it pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.ones(ANSWERS, CHANNELS))
+        self.register_buffer("bias", torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(x, self.weight, self.bias)
+
+
 def layers(activation: nn.Module, *, bias: bool = True, last: nn.Module | None = None) -> list[nn.Module]:
     torch.manual_seed(4)
     tail = [] if last is None else [last]
@@ -135,8 +147,15 @@ def test_a_negative_zero_stays_one_where_the_module_keeps_it() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [Twice(), Against(), nn.Sequential(*layers(nn.GELU())), nn.Sequential(*layers(nn.ReLU(), last=nn.Softmax(1)))],
-    ids=["twice", "against", "gelu", "softmax"],
+    [
+        Twice(),
+        Against(),
+        OneBias(),
+        nn.Sequential(*layers(nn.GELU())),
+        nn.Sequential(*layers(nn.ReLU(), last=nn.Softmax(1))),
+        nn.Bilinear(CHANNELS, CHANNELS, ANSWERS),
+    ],
+    ids=["twice", "against", "one_bias", "gelu", "softmax", "two_arguments"],
 )
 def test_other_networks_are_left_to_torch(module: nn.Module) -> None:
     assert dense(forward(module)) is None
