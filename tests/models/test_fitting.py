@@ -106,6 +106,10 @@ def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
     for name, weights in first["weights"].items():
         assert torch.equal(weights, second["weights"][name])
         assert not torch.equal(weights, alone.state_dict()[name]), "half as many steps, of twice as many rows"
+    assert first["sum"] == second["sum"] == 3.0
+    if "footprint" in first:  # CPU and memory of both: each process alone measures its own
+        for key in ("energy_kwh", "co2_eq_g"):
+            assert first["footprint"][key] == second["footprint"][key]
     assert first["grid_history"] == second["grid_history"]
     assert min(first["grid_history"]) < first["grid_history"][0]
     for name, weights in first["grid_weights"].items():
@@ -237,7 +241,9 @@ def test_the_card_has_the_metadata_of_hugging_face_and_the_scores(tmp_path: Path
     metadata = yaml.safe_load(text.split("---\n")[1])
     assert metadata["co2_eq_emissions"]["emissions"] == 9.5
     assert metadata["co2_eq_emissions"]["geographical_location"] == "Norway"
-    assert metadata["model-index"][0]["results"][0]["metrics"] == [
+    result = metadata["model-index"][0]["results"][0]
+    assert (result["task"]["type"], result["dataset"]) == ("regression", {"type": "custom", "name": "none"})
+    assert result["metrics"] == [
         {"type": "rmse", "value": 0.5},
         {"type": "r2", "value": 0.9},
     ]

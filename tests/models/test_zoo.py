@@ -78,8 +78,24 @@ def test_file_is_small_and_says_what_it_is(name: str, emulator: Get) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_training_data_lie_in_the_physical_range(name: str, emulator: Get) -> None:
+    for entry in emulator(name).manifest.inputs:
+        assert entry.statistics and entry.valid_range
+        low, high = entry.valid_range
+        assert low <= entry.statistics.min <= entry.statistics.max <= high, entry.name
+
+
+@pytest.mark.parametrize("name", ["carbon_flux", "leaf_area_index"])
+def test_what_comes_from_the_towers_says_so(name: str, emulator: Get) -> None:
+    """CC-BY-4.0 asks for it; the statistics of leaf_area_index are those of days."""
+    assert "doi 10.1038/s41597-020-0534-3" in emulator(name).manifest.attribution
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_card_says_what_the_file_says(name: str, emulator: Get) -> None:
-    assert (ZOO / f"{name}.md").read_text(encoding="utf-8") == model_card(emulator(name).manifest)
+    card = (ZOO / f"{name}.md").read_text(encoding="utf-8")
+    assert card == model_card(emulator(name).manifest)
+    assert ("type: image-segmentation" in card) == (name in ("land_cover", "surface_classes", "tree_cover"))
 
 
 @pytest.mark.parametrize("name", NAMES)
