@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from torchscript_models import processes
 from torchscript_models.fitting import Settings, fit_member
+from torchscript_models.footprint import measured
 from torchscript_models.segmentation.recipe import TreeCoverRecipe
 from torchscript_models.watch import Checkpoints, Watch
 
@@ -91,6 +93,10 @@ if __name__ == "__main__":
         network, history = fit_stopped(folder) if kind == "stopped" else fit(Watch())
         written = {"weights": network.state_dict(), "history": history}
         if not kind:
+            written |= {"sum": processes.summed(processes.rank() + 1.0)}
+            if find_spec("codecarbon"):
+                with measured(None) as written["footprint"]:
+                    fit(Watch())
             grid, grid_history = fit_grid(Watch())
             written |= {"grid_weights": dict(grid.named_parameters()), "grid_history": grid_history}
         torch.save(written, folder / f"{processes.rank()}.pt")
