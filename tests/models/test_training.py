@@ -189,6 +189,10 @@ def test_plots_are_read_as_documented(observations: Path, tmp_path: Path) -> Non
     plots = read_plots(observations)
     assert len(plots) == 6635 - plots.duplicated(["lat", "lon"]).sum()
     assert plots["agb"].between(0.0, SUSPECT).all()
+    page = (Path(__file__).parents[2] / "docs" / "emulators" / "biomass_plots.md").read_text(encoding="utf-8")
+    where = plots["continent"].value_counts()
+    for continent, place in (("AUS", "in Australia"), ("ASI", "in Asia"), ("AFR", "in Africa")):
+        assert f"{where[continent]} {place}" in page
     assert np.isfinite(plots[[*NORMALS, "elevation"]].to_numpy()).all()
     table = pd.read_csv(observations / "biomass_plots.csv.gz")
     assert (table["AGB_T_HA"] > SUSPECT).sum() == 22

@@ -172,6 +172,18 @@ def test_file_names_no_place_of_the_machine_that_made_it(name: str) -> None:
             assert not re.search(rb"/(home|root|work|usr|tmp|opt)/", archive.read(record)), record
 
 
+def test_page_of_leaf_area_says_by_how_much_it_is_better_than_trees() -> None:
+    scores = json.loads((ZOO / "leaf_area_index.json").read_text(encoding="utf-8"))["scores"]
+    page = " ".join((PAGES / "leaf_area_index.md").read_text(encoding="utf-8").split())
+    known, hidden = (scores[view]["lai"] for view in ("held_out_sites", "held_out_sites_class_not_known"))
+    with_class, without = (
+        100.0 * (1.0 - own["rmse"] / own["baselines"][trees]["rmse"])
+        for own, trees in ((known, "gradient_boosted_trees_with_class"), (hidden, "gradient_boosted_trees"))
+    )
+    assert f"is {with_class:.1f} % better than trees that know the class" in page
+    assert f"without the class {without:.1f} % better than trees without" in page
+
+
 @pytest.mark.parametrize("name", [name for name in GRIDS if name not in GENERATED])
 def test_page_shows_the_scores_of_the_zoo(name: str) -> None:
     """Of the grid emulators all scores; for those with a table that is made from them see tests/docs."""
