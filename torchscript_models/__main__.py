@@ -169,7 +169,7 @@ def evaluate(name: str, seeds: int | None, **options: Any) -> None:
 
 
 def _begin(run: str, seeds: Iterable[int], options: Options) -> None:
-    """Without --resume, remove what earlier commands left of these runs: a later --resume must not take it for theirs."""
+    """Without --resume, remove what earlier commands left of these runs: a later --resume would take it for theirs."""
     if not options.resume and processes.rank() == 0:
         for seed in seeds:
             shutil.rmtree(options.runs / f"{run}_seed{seed}", ignore_errors=True)

@@ -80,7 +80,8 @@ def test_file_is_small_and_says_what_it_is(name: str, emulator: Get) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_training_data_lie_in_the_physical_range(name: str, emulator: Get) -> None:
     for entry in emulator(name).manifest.inputs:
-        assert entry.statistics and entry.valid_range
+        assert entry.statistics
+        assert entry.valid_range
         low, high = entry.valid_range
         assert low <= entry.statistics.min <= entry.statistics.max <= high, entry.name
 
