@@ -43,9 +43,10 @@ def measured(country: str | None) -> Iterator[dict[str, Any]]:
     # CPU and memory are those of a process, GPUs those of its machine, which the first process there counts
     own = data.energy_consumed - (data.gpu_energy if processes.local_rank() else 0.0)
     energy = processes.summed(own)
+    intensity = data.emissions / data.energy_consumed if data.energy_consumed else 0.0
     facts |= {
         "energy_kwh": _significant(energy),
-        "co2_eq_g": _significant(1000.0 * data.emissions * energy / data.energy_consumed),
+        "co2_eq_g": _significant(1000.0 * intensity * energy),
         "seconds": round(data.duration),
         "location": data.country_name or "not given: world average of 475 g kWh-1",
         "hardware": f"{data.gpu_count} x {data.gpu_model}" if data.gpu_count else f"CPU ({data.cpu_model})",
