@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
@@ -119,6 +120,7 @@ def train(name: str, **options: Any) -> None:
     chosen = Options(**options)
     recipe, settings = _chosen(name, chosen)
     with processes.processes():
+        _begin(f"train_{name}", [settings.seed], chosen)
         with measured(chosen.country) as footprint, _watch(f"train_{name}", recipe, settings, chosen) as watch:
             network = recipe.train(settings, watch)
         if processes.rank():
@@ -150,6 +152,7 @@ def evaluate(name: str, seeds: int | None, **options: Any) -> None:
     recipe, settings = _chosen(name, chosen)
     seeds = seeds or recipe.seeds
     with processes.processes():
+        _begin(f"evaluate_{name}", range(settings.seed, settings.seed + seeds), chosen)
         runs = [_run_of(name, recipe, replace(settings, seed=settings.seed + i), chosen) for i in range(seeds)]
         scores = mean(runs)
         if processes.rank():
@@ -163,6 +166,13 @@ def evaluate(name: str, seeds: int | None, **options: Any) -> None:
         describe_anew(path, settings, scores)
     _print_scores(scores)
     return None
+
+
+def _begin(run: str, seeds: Iterable[int], options: Options) -> None:
+    """Without --resume, remove what earlier commands left of these runs: a later --resume would take it for theirs."""
+    if not options.resume and processes.rank() == 0:
+        for seed in seeds:
+            shutil.rmtree(options.runs / f"{run}_seed{seed}", ignore_errors=True)
 
 
 def _run_of(name: str, recipe: Recipe, settings: Settings, options: Options) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,11 @@ def fit_member(
         Of this fit, among the fits of a training.
     rng : Generator, optional
         What `batches` draws from: its state belongs to a checkpoint.
+
+    Raises
+    ------
+    ValueError
+        When the held-out loss is not a finite number: the best weights would be those of no training.
     """
     where = processes.device()
     trained = processes.wrapped(member.to(where))
@@ -75,7 +81,7 @@ def fit_member(
     learned = [weights for weights in member.parameters() if weights.requires_grad]
     optimiser = torch.optim.AdamW(learned, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.epochs, settings.learning_rate / 30)
-    history = [_held_out_loss(member, loss, held_out)]
+    history = [_held_out_loss(member, loss, held_out, f"'{name}' after 0 epochs")]
     best = copy.deepcopy(member.state_dict())
     parts = {"member": member, "optimiser": optimiser, "schedule": schedule}
     state = watch.checkpoints.read(name, **asdict(settings)) if watch.checkpoints else None
@@ -86,13 +92,13 @@ def fit_member(
         torch.set_rng_state(state["torch_rng"])
         if rng is not None:
             rng.bit_generator.state = _unpacked(state["rng"])
-    if processes.rank():  # the processes draw different noise; their weights are those of the first
-        torch.manual_seed(settings.seed + 1000 * processes.rank())
     for _ in history[1:]:
         watch.advance()
     epoch = len(history) - 1
     while epoch < settings.epochs and epoch - history.index(min(history)) < settings.patience:
         trained.train()
+        if processes.rank():  # the processes draw different noise, and a checkpoint holds the state of the first alone
+            torch.manual_seed(settings.seed + 1000 * processes.rank() + 1_000_000 * epoch)
         total, n = 0.0, 0
         for batch in processes.share(batches()):
             optimiser.zero_grad()
@@ -102,8 +108,8 @@ def fit_member(
             optimiser.step()
             total, n = total + float(value.detach()), n + 1
         schedule.step()
-        history.append(_held_out_loss(member, loss, held_out))
         epoch += 1
+        history.append(_held_out_loss(member, loss, held_out, f"'{name}' after {epoch} epochs"))
         if history[-1] == min(history):
             best = copy.deepcopy(member.state_dict())
         watch.advance()
@@ -120,10 +126,16 @@ def fit_member(
     return history
 
 
-def _held_out_loss(member: nn.Module, loss: Callable[[nn.Module, Any], Tensor], held_out: Any) -> float:
+def _held_out_loss(member: nn.Module, loss: Callable[[nn.Module, Any], Tensor], held_out: Any, what: str) -> float:
     member.eval()
     with torch.no_grad():
-        return processes.agreed(float(loss(member, held_out)))
+        value = processes.agreed(float(loss(member, held_out)))
+    if not isfinite(value):
+        raise ValueError(
+            f"The held-out loss of {what} is {value}: look for values that are not finite in the samples, or lower the "
+            "learning rate."
+        )
+    return value
 
 
 def _packed(state: Any) -> Any:

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from torchscript_models import processes
+
 
 @contextmanager
 def measured(country: str | None) -> Iterator[dict[str, Any]]:
-    """Give a dictionary that holds, once the block is left, what the block used.
+    """Give a dictionary that holds, once the block is left, what the block used in all processes of a training.
 
     Its entries: energy_kwh, co2_eq_g (GRAMS; CodeCarbon gives kilograms), seconds, location, hardware, method.
 
@@ -37,15 +39,19 @@ def measured(country: str | None) -> Iterator[dict[str, Any]]:
         yield facts
     finally:
         tracker.stop()
-        data = tracker.final_emissions_data
-        facts |= {
-            "energy_kwh": _significant(data.energy_consumed),
-            "co2_eq_g": _significant(1000.0 * data.emissions),
-            "seconds": round(data.duration),
-            "location": data.country_name or "not given: world average of 475 g kWh-1",
-            "hardware": f"{data.gpu_count} x {data.gpu_model}" if data.gpu_count else f"CPU ({data.cpu_model})",
-            "method": f"CodeCarbon {data.codecarbon_version}, offline",
-        }
+    data = tracker.final_emissions_data
+    # CPU and memory are those of a process, GPUs those of its machine, which the first process there counts
+    own = data.energy_consumed - (data.gpu_energy if processes.local_rank() else 0.0)
+    energy = processes.summed(own)
+    intensity = data.emissions / data.energy_consumed if data.energy_consumed else 0.0
+    facts |= {
+        "energy_kwh": _significant(energy),
+        "co2_eq_g": _significant(1000.0 * intensity * energy),
+        "seconds": round(data.duration),
+        "location": data.country_name or "not given: world average of 475 g kWh-1",
+        "hardware": f"{data.gpu_count} x {data.gpu_model}" if data.gpu_count else f"CPU ({data.cpu_model})",
+        "method": f"CodeCarbon {data.codecarbon_version}, offline",
+    }
 
 
 def _significant(value: float) -> float:

@@ -14,8 +14,19 @@ _DIGITS: Final = 3
 
 
 def score(observed: pd.Series, predicted: pd.Series) -> dict[str, float]:
-    """Return rmse, r2 (1 - squared error over variance), mae and bias (predicted - observed)."""
+    """Return rmse, r2 (1 - squared error over variance), mae and bias (predicted - observed).
+
+    Raises
+    ------
+    ValueError
+        When a value is not finite: pandas would leave it out, and score the others.
+    """
     error = predicted - observed
+    if wrong := int((~np.isfinite(error)).sum()):
+        raise ValueError(
+            f"{wrong} of {len(error)} errors of '{predicted.name}' are not finite: a score without them would not be "
+            "that of the samples of the others; look for NaN in its answers and in the observations."
+        )
     variance = float(((observed - observed.mean()) ** 2).mean())
     mean_square = float((error**2).mean())
     return {

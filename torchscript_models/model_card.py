@@ -34,8 +34,8 @@ def _metadata(manifest: Manifest) -> dict[str, Any]:
         }
     results = [
         {
-            "task": {"type": "regression", "name": f"{output} ({view.replace('_', ' ')})"},
-            "dataset": {"type": "observations", "name": str(manifest.training.get("data", ""))},
+            "task": {"type": _task(own), "name": f"{output} ({view.replace('_', ' ')})"},
+            "dataset": {"type": "custom", "name": str(manifest.training.get("data", ""))},  # none of Hugging Face's
             "metrics": [{"type": metric, "value": value} for metric, value in _numbers(own).items()],
         }
         for view, output, own in _scores(manifest)
@@ -54,6 +54,10 @@ def _scores(manifest: Manifest) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 def _numbers(scores: dict[str, Any]) -> dict[str, float]:
     return {metric: value for metric, value in scores.items() if isinstance(value, float)}
+
+
+def _task(scores: dict[str, Any]) -> str:
+    return "image-segmentation" if "mean_iou" in scores else "regression"
 
 
 def _text(manifest: Manifest) -> Iterator[str]:

@@ -39,6 +39,11 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
+def local_rank() -> int:
+    """Return the number of this process among those of its machine, from 0."""
+    return int(os.environ.get("LOCAL_RANK", "0")) if dist.is_initialized() else 0
+
+
 def count() -> int:
     """Return the number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
@@ -76,6 +81,15 @@ def agreed(value: float) -> float:
         return value
     tensor = torch.tensor([value], dtype=torch.float64, device=device())
     dist.broadcast(tensor, 0)
+    return float(tensor)
+
+
+def summed(value: float) -> float:
+    """Return the sum of the values of all processes."""
+    if count() == 1:
+        return value
+    tensor = torch.tensor([value], dtype=torch.float64, device=device())
+    dist.all_reduce(tensor)
     return float(tensor)
 
 

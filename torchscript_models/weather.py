@@ -20,7 +20,7 @@ from torchscript_models.solar import potential_radiation
 DAYS: Final = 30  #: days of a month here
 NEIGHBOURS: Final = 30  #: similar tower months to choose from
 MID_MONTH: Final = np.array([15.5, 45, 74.5, 105, 135.5, 166, 196.5, 227.5, 258, 288.5, 319, 349.5])
-_CLEAREST: Final = 0.85  #: highest share of rsdt that reaches the ground in a day
+CLEAREST: Final = 0.85  #: highest share of rsdt that reaches the ground in a day
 
 
 def daily_means(site: MonthlySite) -> Array:
@@ -132,7 +132,7 @@ class MonthlySequences:
         anomalies = self._weather.anomalies(self._similar[:, -months:], rng).reshape(means.shape)
         tas = means[:, :, 0] + anomalies[:, :, 0]
         rsds, vpd, pr = np.moveaxis(means[:, :, 1:] * anomalies[:, :, 1:], 2, 0)
-        return np.stack([tas, np.minimum(rsds, _CLEAREST * rsdt), vpd, pr, rsdt], axis=2)
+        return np.stack([tas, np.minimum(rsds, CLEAREST * rsdt), vpd, pr, rsdt], axis=2)
 
 
 def is_usable(site: MonthlySite) -> NDArray[np.bool_]:

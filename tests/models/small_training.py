@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training of a second, for tests of what all trainings share; under torchrun it is shared between processes.
 
-python small_training.py FOLDER writes to FOLDER/RANK.pt the weights of each process, of a curve and of a grid emulator.
+python small_training.py FOLDER writes to FOLDER/RANK.pt the weights of each process, of a curve and of a grid emulator;
+with `stopped`, the curve's training is stopped and gone on with, with `whole` it is not: of the curve alone.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,8 +21,9 @@ from torch import Tensor, nn
 
 from torchscript_models import processes
 from torchscript_models.fitting import Settings, fit_member
+from torchscript_models.footprint import measured
 from torchscript_models.segmentation.recipe import TreeCoverRecipe
-from torchscript_models.watch import Watch
+from torchscript_models.watch import Checkpoints, Watch
 
 SETTINGS = Settings(epochs=6, members=1, learning_rate=3e-2, weight_decay=0.0, patience=6)
 ROWS = 64
@@ -68,11 +72,32 @@ def fit_grid(watch: Watch) -> tuple[nn.Module, list[float]]:
     return network, losses
 
 
+def fit_stopped(folder: Path) -> tuple[nn.Module, list[float]]:
+    """Fit the curve as `fit` does, stopped in the fourth epoch and gone on with from the checkpoint of the third."""
+    advances: list[int] = []
+
+    def stop() -> None:
+        advances.append(1)
+        if len(advances) == 4:
+            raise KeyboardInterrupt
+
+    with suppress(KeyboardInterrupt):
+        fit(Watch(stop, checkpoints=Checkpoints(folder, resume=False)))
+    processes.agreed(0.0)  # the first process has written its last checkpoint
+    return fit(Watch(checkpoints=Checkpoints(folder, resume=True)))
+
+
 if __name__ == "__main__":
+    folder, kind = Path(sys.argv[1]), "".join(sys.argv[2:])
     with processes.processes():
-        network, history = fit(Watch())
-        grid, grid_history = fit_grid(Watch())
+        network, history = fit_stopped(folder) if kind == "stopped" else fit(Watch())
         written = {"weights": network.state_dict(), "history": history}
-        written |= {"grid_weights": dict(grid.named_parameters()), "grid_history": grid_history}
-        torch.save(written, f"{sys.argv[1]}/{processes.rank()}.pt")
-        Path(sys.argv[1], f"{processes.rank()}.count").write_text(str(processes.count()))
+        if not kind:
+            written |= {"sum": processes.summed(processes.rank() + 1.0)}
+            if find_spec("codecarbon"):
+                with measured(None) as written["footprint"]:
+                    fit(Watch())
+            grid, grid_history = fit_grid(Watch())
+            written |= {"grid_weights": dict(grid.named_parameters()), "grid_history": grid_history}
+        torch.save(written, folder / f"{processes.rank()}.pt")
+        (folder / f"{processes.rank()}.count").write_text(str(processes.count()))

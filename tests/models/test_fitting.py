@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,11 +17,12 @@ from torch import nn
 
 pytest.importorskip("pandas", reason="training needs the libraries of the extra 'train'")
 
-from small_training import SETTINGS, fit
+from small_training import SETTINGS, fit, loss
 
 from coupler_plugin.emulator.load import load
 from coupler_plugin.emulator.manifest import Manifest
 from torchscript_models.export import export, exported_graph, write_card
+from torchscript_models.fitting import fit_member
 from torchscript_models.watch import Checkpoints, Watch, tracked
 
 
@@ -61,15 +63,42 @@ def test_checkpoints_of_other_settings_and_of_a_new_training_are_not_gone_on_fro
         assert epochs[0] == 1
 
 
-def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
-    """Two processes on four batches each end with the same weights, and learn."""
+@pytest.mark.parametrize("where", ["held out", "trained on"])
+def test_a_loss_that_is_no_number_is_an_error_and_no_untrained_network(where: str) -> None:
+    member = nn.Linear(1, 1)
+    good, bad = (torch.ones(4, 1), torch.ones(4, 1)), (torch.full((4, 1), torch.nan), torch.ones(4, 1))
+    held_out, batch = (bad, good) if where == "held out" else (good, bad)
+    epoch = 0 if where == "held out" else 1
+    with pytest.raises(ValueError, match=f"held-out loss of 'x' after {epoch} epochs is nan"):
+        fit_member(member, lambda: [batch], loss, held_out, SETTINGS, Watch(), name="x")
+
+
+def in_two_processes(folder: Path, *arguments: str) -> list[dict[str, Any]]:
+    """Run small_training.py under torchrun; return what each process has written."""
     here = Path(__file__).parent
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{here.parents[1]}:{here}"}
-    command = [*command, "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", str(here / "small_training.py")]
-    done = subprocess.run([*command, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=240)
+    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", str(here / "small_training.py")]
+    command += [str(folder), *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
-    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+def test_two_stopped_processes_go_on_with_the_bits_of_two_that_were_not(tmp_path: Path) -> None:
+    """The noise of all processes goes on, though the checkpoint is that of the first."""
+    folders = [tmp_path / name for name in ("whole", "stopped")]
+    for folder in folders:
+        folder.mkdir()
+    (whole, _), (stopped, _) = (in_two_processes(folder, folder.name) for folder in folders)
+    assert stopped["history"] == whole["history"]
+    for name, weights in whole["weights"].items():
+        assert torch.equal(weights, stopped["weights"][name])
+
+
+def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
+    """Two processes on four batches each end with the same weights, and learn."""
+    first, second = in_two_processes(tmp_path)
     assert {(tmp_path / f"{rank}.count").read_text() for rank in range(2)} == {"2"}
     assert first["history"] == second["history"]
     assert min(first["history"]) < 0.9 * first["history"][0]
@@ -77,6 +106,10 @@ def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
     for name, weights in first["weights"].items():
         assert torch.equal(weights, second["weights"][name])
         assert not torch.equal(weights, alone.state_dict()[name]), "half as many steps, of twice as many rows"
+    assert first["sum"] == second["sum"] == 3.0
+    if "footprint" in first:  # CPU and memory of both: each process alone measures its own
+        for key in ("energy_kwh", "co2_eq_g"):
+            assert first["footprint"][key] == second["footprint"][key]
     assert first["grid_history"] == second["grid_history"]
     assert min(first["grid_history"]) < first["grid_history"][0]
     for name, weights in first["grid_weights"].items():
@@ -208,7 +241,9 @@ def test_the_card_has_the_metadata_of_hugging_face_and_the_scores(tmp_path: Path
     metadata = yaml.safe_load(text.split("---\n")[1])
     assert metadata["co2_eq_emissions"]["emissions"] == 9.5
     assert metadata["co2_eq_emissions"]["geographical_location"] == "Norway"
-    assert metadata["model-index"][0]["results"][0]["metrics"] == [
+    result = metadata["model-index"][0]["results"][0]
+    assert (result["task"]["type"], result["dataset"]) == ("regression", {"type": "custom", "name": "none"})
+    assert result["metrics"] == [
         {"type": "rmse", "value": 0.5},
         {"type": "r2", "value": 0.9},
     ]

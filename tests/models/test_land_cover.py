@@ -46,6 +46,7 @@ from torchscript_models.land_cover.samples import (  # noqa: E402
     training_corners,
     window_of,
 )
+from torchscript_models.watch import Checkpoints, Watch  # noqa: E402
 
 CODES = np.array(list(CLASSES), np.uint8)
 AGRICULTURE, FOREST = 1, 2
@@ -324,6 +325,7 @@ def test_a_few_lessons_lower_the_loss_on_other_blocks(maps: Maps, monkeypatch: p
             optimiser.step()
             has_lead |= sample.lead is not None
             masked = max(masked, 1 - float(sample.batch.known.mean()))
+        lessons.advance()
     with torch.no_grad():
         assert training.loss_of(held_out, transition.eval(), weights) < 0.8 * before
     assert has_lead, "free-running steps"
@@ -339,7 +341,9 @@ def test_a_patch_without_land_is_no_loss(network: LandCover, maps: Maps) -> None
 def test_masking_and_freedom_grow(maps: Maps, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "BATCHES", 12)
     lessons = training.Lessons(maps, split(maps), epochs=2, rng=np.random.default_rng(0))
-    first, last = list(lessons()), list(lessons())
+    first = list(lessons())
+    lessons.advance()
+    last = list(lessons())
     assert all(sample.lead is None for sample in first), "teacher forcing"
     assert any(sample.lead is not None for sample in last), "free running"
     hidden = [1 - sample.batch.known.mean(dim=(1, 2, 3)) for samples in (first, last) for sample in samples]
@@ -347,6 +351,34 @@ def test_masking_and_freedom_grow(maps: Maps, monkeypatch: pytest.MonkeyPatch) -
     assert max(float(share.max()) for share in hidden[12:]) > training.MASK[0]
     corners, _ = training_corners(maps, split(maps))
     assert len(corners) > 100
+
+
+def test_a_stopped_training_goes_on_with_the_lessons_of_its_epoch(
+    maps: Maps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Masking grows from epoch to epoch: what goes on after a stop must not begin with little of it again."""
+    monkeypatch.setattr(training, "BATCH", 1)
+    monkeypatch.setattr(training, "BATCHES", 2)
+    monkeypatch.setattr(training, "UNMASKED", 0.0)
+    recipe = LandCoverRecipe.__new__(LandCoverRecipe)
+    recipe.__dict__["maps"] = maps
+    settings = replace(LandCoverRecipe.settings, epochs=3)
+
+    def trained(watch: Watch) -> dict[str, torch.Tensor]:
+        return recipe.train(settings, watch).state_dict()
+
+    whole, advances = trained(Watch()), []
+
+    def stop() -> None:
+        advances.append(1)
+        if len(advances) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(Watch(stop, checkpoints=Checkpoints(tmp_path, resume=False)))
+    resumed = trained(Watch(checkpoints=Checkpoints(tmp_path, resume=True)))
+    for name, weights in whole.items():
+        assert torch.equal(weights, resumed[name]), name
 
 
 def test_scores_of_known_answers() -> None:

@@ -89,6 +89,20 @@ def test_training_lowers_the_loss_and_a_free_run_beats_persistence(folder: Path)
             assert len(scored["by_month"]["bias"]) == DAYS // 30
 
 
+def test_the_climatology_is_that_of_a_row_of_cells(folder: Path, tmp_path: Path) -> None:
+    """Neighbouring rows of the T31 grid, 3.7 degrees apart, are not one; the lower soil water tells them apart."""
+    row = np.where(np.arange(CELLS) % 2, 42.678, 46.389)
+    for name in (RECORD, POINTS):
+        with xr.open_dataset(folder / name) as cube:
+            cube["lat"] = "cell", row
+            if name == POINTS:
+                cube["mrsod"] = cube["mrsod"].dims, row + 0.01 * (np.arange(DAYS + 1) % 2)[:, None]
+            cube.to_netcdf(tmp_path / name)
+    recipe = recipes.LandStateRecipe(tmp_path)
+    (scores,) = recipe.evaluate(replace(recipe.settings, epochs=1), Watch()).values()
+    assert scores["mrsod"]["baselines"]["climatology"]["mae"] < 0.1
+
+
 def test_file_stays_within_the_land_it_knows_for_ten_years(recipe: recipes.LandStateRecipe, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = recipe.new_network(1)

@@ -20,6 +20,11 @@ def test_scores_by_hand() -> None:
     assert scores["r2"] == pytest.approx(1.0 - 3.0 / (2.0 / 3.0))
 
 
+def test_answers_that_are_no_numbers_have_no_score() -> None:
+    with pytest.raises(ValueError, match="1 of 3 errors of 'y:m' are not finite"):
+        metrics.score(pd.Series([1.0, 2.0, 3.0]), pd.Series([1.0, np.nan, 3.0], name="y:m"))
+
+
 def test_median_is_over_sites_not_samples() -> None:
     table = pd.DataFrame({"site": ["a"] * 100 + ["b"] * 10 + ["c"] * 10 + ["d"] * 2, "y": np.arange(122.0)})
     table["y:m"] = table["y"] + table["site"].map({"a": 1.0, "b": 2.0, "c": 5.0, "d": 100.0})

@@ -137,6 +137,33 @@ def test_scores_are_the_mean_over_the_seeds_and_finished_runs_are_kept(
     assert Dice.thrown == [1, 2, 3, 1], "without --resume everything is made anew"
 
 
+def test_a_later_resume_takes_nothing_from_before_a_new_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command without --resume was stopped before its second run: an older second run is not its own."""
+    monkeypatch.setattr(cli, "recipe_of", lambda name: Dice)
+    monkeypatch.setattr(Dice, "thrown", [])
+    options = ["--data", str(tmp_path), "--zoo", str(tmp_path / "zoo"), "--runs", str(tmp_path / "runs")]
+    command = ["evaluate", "biomass_plots", *options, "--seeds", "2"]
+    checkpoint = tmp_path / "runs" / "evaluate_biomass_plots_seed2" / "checkpoints" / "fold0.pt"
+    testing.CliRunner().invoke(main, command)
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    roll = Dice.evaluate
+
+    def stopped(self: Dice, settings: Settings, watch: Watch) -> dict[str, Any]:
+        if settings.seed == 2:
+            raise KeyboardInterrupt
+        return roll(self, settings, watch)
+
+    with monkeypatch.context() as stop:
+        stop.setattr(Dice, "evaluate", stopped)
+        testing.CliRunner().invoke(main, command)
+    assert not checkpoint.exists()
+    testing.CliRunner().invoke(main, [*command, "--resume"])
+    assert Dice.thrown == [1, 2, 1, 2]
+
+
 def test_missing_data_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = testing.CliRunner()
     result = runner.invoke(main, ["train", "carbon_flux", "--data", str(tmp_path / "nowhere")])
@@ -162,6 +189,10 @@ def test_plots_are_read_as_documented(observations: Path, tmp_path: Path) -> Non
     plots = read_plots(observations)
     assert len(plots) == 6635 - plots.duplicated(["lat", "lon"]).sum()
     assert plots["agb"].between(0.0, SUSPECT).all()
+    page = (Path(__file__).parents[2] / "docs" / "emulators" / "biomass_plots.md").read_text(encoding="utf-8")
+    where = plots["continent"].value_counts()
+    for continent, place in (("AUS", "in Australia"), ("ASI", "in Asia"), ("AFR", "in Africa")):
+        assert f"{where[continent]} {place}" in page
     assert np.isfinite(plots[[*NORMALS, "elevation"]].to_numpy()).all()
     table = pd.read_csv(observations / "biomass_plots.csv.gz")
     assert (table["AGB_T_HA"] > SUSPECT).sum() == 22

@@ -78,8 +78,25 @@ def test_file_is_small_and_says_what_it_is(name: str, emulator: Get) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_training_data_lie_in_the_physical_range(name: str, emulator: Get) -> None:
+    for entry in emulator(name).manifest.inputs:
+        assert entry.statistics
+        assert entry.valid_range
+        low, high = entry.valid_range
+        assert low <= entry.statistics.min <= entry.statistics.max <= high, entry.name
+
+
+@pytest.mark.parametrize("name", ["carbon_flux", "leaf_area_index"])
+def test_what_comes_from_the_towers_says_so(name: str, emulator: Get) -> None:
+    """CC-BY-4.0 asks for it; the statistics of leaf_area_index are those of days."""
+    assert "doi 10.1038/s41597-020-0534-3" in emulator(name).manifest.attribution
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_card_says_what_the_file_says(name: str, emulator: Get) -> None:
-    assert (ZOO / f"{name}.md").read_text(encoding="utf-8") == model_card(emulator(name).manifest)
+    card = (ZOO / f"{name}.md").read_text(encoding="utf-8")
+    assert card == model_card(emulator(name).manifest)
+    assert ("type: image-segmentation" in card) == (name in ("land_cover", "surface_classes", "tree_cover"))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -154,6 +171,18 @@ def test_file_names_no_place_of_the_machine_that_made_it(name: str) -> None:
     with zipfile.ZipFile(ZOO / f"{name}.pt") as archive:
         for record in archive.namelist():
             assert not re.search(rb"/(home|root|work|usr|tmp|opt)/", archive.read(record)), record
+
+
+def test_page_of_leaf_area_says_by_how_much_it_is_better_than_trees() -> None:
+    scores = json.loads((ZOO / "leaf_area_index.json").read_text(encoding="utf-8"))["scores"]
+    page = " ".join((PAGES / "leaf_area_index.md").read_text(encoding="utf-8").split())
+    known, hidden = (scores[view]["lai"] for view in ("held_out_sites", "held_out_sites_class_not_known"))
+    with_class, without = (
+        100.0 * (1.0 - own["rmse"] / own["baselines"][trees]["rmse"])
+        for own, trees in ((known, "gradient_boosted_trees_with_class"), (hidden, "gradient_boosted_trees"))
+    )
+    assert f"is {with_class:.1f} % better than trees that know the class" in page
+    assert f"without the class {without:.1f} % better than trees without" in page
 
 
 @pytest.mark.parametrize("name", [name for name in GRIDS if name not in GENERATED])

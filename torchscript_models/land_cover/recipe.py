@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -57,13 +58,19 @@ class LandCoverRecipe(Recipe):
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on CPUs
         weights = training.class_weights(self.maps, self.sides)
         rng = np.random.default_rng(settings.seed)
+        lessons = training.Lessons(self.maps, self.sides, settings.epochs, rng)
+
+        def advance() -> None:  # after a stop it is called for the epochs before: the lessons go on where they were
+            lessons.advance()
+            watch.advance()
+
         fit_member(
             network.transition,
-            training.Lessons(self.maps, self.sides, settings.epochs, rng),
+            lessons,
             lambda transition, sample: training.loss_of(sample, transition, weights),
             training.validation_samples(self.maps, self.sides),
             settings,
-            watch,
+            replace(watch, advance=advance),
             rng=rng,
         )
         return network.cpu().to(memory_format=torch.contiguous_format).eval()

@@ -69,10 +69,13 @@ class Lessons:
         self._epoch = 0
 
     def __call__(self) -> Iterator[Sample]:
-        """Return the batches of the next epoch."""
+        """Return the batches of this epoch."""
         progress = min(self._epoch / max(self._epochs - 1, 1), 1.0)
-        self._epoch += 1
         return (self._draw(progress) for _ in range(BATCHES))
+
+    def advance(self) -> None:
+        """Go on to the next epoch."""
+        self._epoch += 1
 
     def _draw(self, progress: float) -> Sample:
         rng = self._rng

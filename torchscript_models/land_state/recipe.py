@@ -165,7 +165,6 @@ class LandStateRecipe(Recipe):
             runs[name] = rival.run(rival.train(settings, watch), self._unseen)
         land, unseen = self._land, self._unseen
         view: dict[str, Any] = {"sites": int(unseen.sum()), "samples": int(unseen.sum() * len(land.forcing))}
-        band = np.round(land.lat / 5.5)  # the rows of the T31 grid
         observed_states, observed_fluxes = land.states[1:], land.diagnostics
         for place, name in enumerate(self.targets):
             kind, index = divmod(place, len(STATES))  # 0: of the states, 1: of the diagnostics
@@ -175,7 +174,7 @@ class LandStateRecipe(Recipe):
             methods = {
                 **{method: answers[kind][..., index] for method, answers in runs.items()},
                 "persistence": np.broadcast_to(first[unseen], truth.shape),
-                "climatology": _climatology(observed, band, unseen),
+                "climatology": _climatology(observed, land.lat, unseen),
             }
             scored = {method: _scores(truth, answers) for method, answers in methods.items()}
             view[name] = scored.pop(EMULATOR) | {"baselines": scored}
@@ -257,13 +256,13 @@ class LandStateLstmRecipe(LandStateRecipe):
         return {}
 
 
-def _climatology(observed: Array, band: NDArray[np.floating], unseen: NDArray[np.bool_]) -> Array:
+def _climatology(observed: Array, lat: Array, unseen: NDArray[np.bool_]) -> Array:
     """Return for each day the mean over the month and over the training cells of the same latitude."""
     months = np.arange(len(observed)) // MONTH
     seen = observed[:, ~unseen]
     by_month = np.stack([seen[months == month].mean(axis=0) for month in range(months[-1] + 1)])
-    means = {row: by_month[:, band[~unseen] == row].mean(axis=1) for row in np.unique(band[~unseen])}
-    nearest = [min(means, key=lambda row, b=b: abs(row - b)) for b in band[unseen]]
+    means = {row: by_month[:, lat[~unseen] == row].mean(axis=1) for row in np.unique(lat[~unseen])}
+    nearest = [min(means, key=lambda row, own=own: abs(row - own)) for own in lat[unseen]]
     return np.stack([means[row] for row in nearest], axis=1)[months]
 
 

@@ -32,8 +32,9 @@ from torchscript_models.leaf_area_index.network import (
 from torchscript_models.leaf_area_index.samples import MonthlySamples
 from torchscript_models.recipe import EMULATOR
 from torchscript_models.site_recipe import SiteRecipe
+from torchscript_models.solar import potential_radiation
 from torchscript_models.watch import Watch
-from torchscript_models.weather import BorrowedWeather, daily_means
+from torchscript_models.weather import CLEAREST, MID_MONTH, BorrowedWeather, daily_means, saturation
 
 BATCH: Final = 128
 #: standard deviation of an offset that each training sample's scaled inputs get: a cell is not its tower
@@ -218,10 +219,15 @@ class LeafAreaIndexRecipe(SiteRecipe):
         for site in self._sites.values():
             anomalies = self._weather.anomalies(self._weather.similar(daily_means(site)), rng)
             tas, rsds, vpd, pr = np.moveaxis(anomalies, 2, 0)
-            tasmin, tasmax, *others = site.forcing.T[:, :, None]
-            scaled = (value * factor for value, factor in zip(others, (rsds, vpd, pr), strict=True))
+            tasmin, tasmax, *means = site.forcing.T[:, :, None]
+            rsds, vpd, pr = (mean * factor for mean, factor in zip(means, (rsds, vpd, pr), strict=True))
+            tasmin, tasmax = tasmin + tas, tasmax + tas
+            # a ratio may be borrowed from darker and colder months: no day is clearer than the sky, or drier than dry
+            rsdt = 0.0864 * potential_radiation(site.lat, MID_MONTH[site.months % 100 - 1] / 365.25)  # MJ m-2 d-1
+            rsds = np.minimum(rsds, CLEAREST * rsdt[:, None])
+            vpd = np.minimum(vpd, saturation(tasmax))
             co2 = np.broadcast_to(site.co2[:, None], tas.shape)
-            parts.append(np.stack([tasmin + tas, tasmax + tas, *scaled, co2], axis=2).reshape(-1, N_INPUTS))
+            parts.append(np.stack([tasmin, tasmax, rsds, vpd, pr, co2], axis=2).reshape(-1, N_INPUTS))
         return np.concatenate(parts)
 
     def manifest(self, settings: Settings, scores: dict[str, Any]) -> Manifest:
@@ -245,7 +251,10 @@ class LeafAreaIndexRecipe(SiteRecipe):
             ),
             source="own network; task after the second phase of AI4Land (arXiv 2606.11793)",
             license="Apache-2.0",
-            attribution=f"Trained on {data.MONTHLY_CITATION}.",
+            attribution=(
+                f"Trained on {data.MONTHLY_CITATION}; the statistics of its inputs borrow the departures of days from "
+                f"{data.TOWER_CITATION}."
+            ),
             every="1d",
             window={"length": BINS * DAYS},
             inputs=[
