@@ -233,8 +233,7 @@ class RestartFiles:
 
     def _remove_old(self) -> None:
         """Remove restarts beyond the number to keep, each pointer before its file."""
-        pointers = sorted(self._folder.glob(f"rpointer.{self._name}.*-*-*-?????"))
-        for pointer in pointers[: -self._keep]:
+        for pointer in _pointers(self._folder, self._name)[: -self._keep]:
             name = pointer.read_text(encoding="utf-8").split()[0]
             pointer.unlink()
             (self._folder / name).unlink(missing_ok=True)
@@ -312,12 +311,17 @@ def _rows(shape: Sequence[int]) -> int:
     return max(1, _SLAB // int(np.prod(shape[1:], dtype=int)))
 
 
+def _pointers(folder: Path, name: str) -> list[Path]:
+    """Return the pointers of a coupler's restarts in the order of their times; the year may have five digits."""
+    return sorted(folder.glob(f"rpointer.{name}.*-*-*-?????"), key=lambda path: (len(path.name), path.name))
+
+
 def newest(folder: Path, name: str) -> str | None:
     """Return the time of the newest restart in a folder, as ``YYYY-MM-DDTHH:MM:SS``; None without one."""
-    stamps = sorted(path.name.rpartition(".")[2] for path in folder.glob(f"rpointer.{name}.*-*-*-?????"))
-    if not stamps:
+    pointers = _pointers(folder, name)
+    if not pointers:
         return None
-    date, _, seconds = stamps[-1].rpartition("-")
+    date, _, seconds = pointers[-1].name.rpartition(".")[2].rpartition("-")
     minutes, second = divmod(int(seconds), 60)
     return f"{date}T{minutes // 60:02d}:{minutes % 60:02d}:{second:02d}"
 

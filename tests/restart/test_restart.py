@@ -19,6 +19,7 @@ import xarray as xr
 import yaml
 
 from coupler_plugin import Coupler, Status
+from coupler_plugin.restart.files import newest
 from tests.refusal import refused
 from tests.restart.program import run
 from tests.small_emulators import Store, field, write, write_carbon, write_echo
@@ -102,6 +103,27 @@ def test_alarm_writes_and_keeps_the_newest(tmp_path: Path, carbon: Callable[...,
     run(carbon(every="2d", keep=2), 0, 7 * DAY)
     assert pointers(tmp_path) == ["rpointer.coupler.2001-01-05-00000", "rpointer.coupler.2001-01-07-00000"]
     assert len(list((tmp_path / "restart").glob("*.nc"))) == 2
+
+
+def test_run_goes_on_into_years_of_five_digits(tmp_path: Path, couple: Callable[..., Coupler]) -> None:
+    """The first restart of the year 10000 is newer than the last one of 9999, which its name does not say."""
+    model = write(tmp_path / "sum.pt", Store(1.0), [field("tas", "K")], [field("lai", "1")], every="1d",
+                  state=[{"name": "store", "size": 1}])  # fmt: skip
+    restart = {"every": "1d", "keep": 1}
+
+    def days(start: str, count: int, **required: str) -> float:
+        coupler = couple(model, start=start, dt=86400.0, calendar="noleap", restart={**restart, **required})
+        lai = np.zeros(3)
+        coupler.bind("tas", np.ones(3))
+        coupler.bind("lai", lai)
+        for _ in range(count):
+            coupler.step()
+        return float(lai[0])
+
+    assert days("9999-12-30", 3) == 3.0
+    assert pointers(tmp_path) == ["rpointer.coupler.10000-01-02-00000"]
+    assert newest(tmp_path / "restart", "coupler") == "10000-01-02T00:00:00"
+    assert days("10000-01-02", 2, read="required") == 5.0
 
 
 def written(config: Path, couple_steps: int = 2 * DAY) -> None:
