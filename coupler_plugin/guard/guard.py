@@ -231,14 +231,15 @@ class Guard:
 
     def restore(self, memory: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what was recalled; what an earlier configuration did not keep stays as it is."""
-        targets: dict[str, NDArray[Any]] = {"flags": self.tally.flags, "counts": self.tally.counts, "kept": self.kept}
+        targets: dict[str, NDArray[Any]] = {"flags": self.tally.flags, "counts": self.tally.counts}
+        targets |= {"kept": self.kept, "weight": self.weight}
         if self.answers is not self._blocks.outputs:
             targets["answers"] = self.answers
         for name, target in targets.items():
             if name in memory and memory[name].shape == target.shape:
                 np.copyto(target, memory[name], casting="unsafe")
         self._is_calm = self.tally.is_clean = False
-        self.is_mixed = bool(self.kept.any())
+        self.is_mixed = bool(self.kept.any() or (self.weight < 1.0).any())
 
     def _forget(self) -> None:
         """Begin a call after one in which something was done, or which ended in an error."""

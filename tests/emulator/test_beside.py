@@ -107,6 +107,31 @@ def test_run_in_two_parts_gives_the_bits_of_one(tmp_path: Path, couple: Couple, 
     np.testing.assert_array_equal(np.concatenate([one, two]), whole)
 
 
+@pytest.mark.parametrize("stop", [1, 3, 4])
+@pytest.mark.parametrize("unseen", ["blend", "fallback"])
+def test_late_answers_are_blended_after_a_restart_as_without(
+    tmp_path: Path, couple: Couple, unseen: str, stop: int
+) -> None:
+    seen = field("tas", "K", statistics={"mean": 280.0, "std": 8.0, "min": 278.0, "max": 282.0})
+    model = write_echo(tmp_path / "m.pt", seen, field("tasmax", "K"))
+    about = {"model": model, "every": "1h", "lag": 1, "guard": {"unseen": unseen}}
+
+    def hours(first: int, last: int, read: str = "auto") -> Any:
+        coupler = couple(about, cells=N, start=f"2001-01-01T{first:02d}:00", restart={"read": read})
+        tas, tasmax, found = np.zeros(N), np.zeros(N), []
+        coupler.bind("tas", tas)
+        coupler.bind("tasmax", tasmax)
+        for step in range(first, last):
+            tas[:], tasmax[:] = weather(step)["tas"], 300.0 + step
+            coupler.step()
+            found.append(tasmax.copy())
+        coupler.write_restart()
+        return np.stack(found)
+
+    whole = hours(0, 6, "never")
+    np.testing.assert_array_equal(np.concatenate([hours(0, stop, "never"), hours(stop, 6)]), whole)
+
+
 def test_answers_in_force_are_back_after_a_restart(tmp_path: Path, couple: Couple) -> None:
     """The emulator is called in every third hour: in the second after a restart the host has what it had before."""
     about = {"model": gru(tmp_path / "m.pt"), "every": "3h", "lag": 1, "guard": OFF}
