@@ -22,7 +22,7 @@ from coupler_plugin import Coupler, Status
 from coupler_plugin.restart.files import newest
 from tests.refusal import refused
 from tests.restart.program import run
-from tests.small_emulators import Store, field, write, write_carbon, write_echo
+from tests.small_emulators import Affine, Store, field, write, write_carbon, write_echo
 
 DAY = 24
 
@@ -124,6 +124,16 @@ def test_run_goes_on_into_years_of_five_digits(tmp_path: Path, couple: Callable[
     assert pointers(tmp_path) == ["rpointer.coupler.10000-01-02-00000"]
     assert newest(tmp_path / "restart", "coupler") == "10000-01-02T00:00:00"
     assert days("10000-01-02", 2, read="required") == 5.0
+
+
+def test_emulators_of_one_name_are_refused_with_restarts_alone(tmp_path: Path, couple: Callable[..., Coupler]) -> None:
+    """Their memory would have one name, too: that of the last would be all that is written."""
+    outputs = [field("lai", "1"), field("snw", "kg m-2")]
+    model = write(tmp_path / "two.pt", Affine([[1.0, 2.0]]), [field("tas", "K")], outputs)
+    twice = [{"model": model, "outputs": ["lai"]}, {"model": model, "outputs": ["snw"], "every": "3h"}]
+    couple([dict(one) for one in twice])
+    with refused(Status.CONFIG, "coupling.yml:", "'emulators.1.model'", "'two'", "'restart:'"):
+        couple(twice, restart={})
 
 
 def written(config: Path, couple_steps: int = 2 * DAY) -> None:
