@@ -122,6 +122,8 @@ class Guard:
         self._is_plain = False
         #: whether that is so, and the call before had nothing to do either: two looks are then all
         self._is_calm = False
+        #: whether the last call came to its end: the answers of one that was stopped were never in force
+        self._is_done = True
 
     def connect(self, surroundings: Surroundings) -> None:
         """Say what to compare with; again after an array was bound anew.
@@ -175,8 +177,9 @@ class Guard:
         self._is_calm = False
         if not self.tally.is_clean:
             self._forget()
-        if self._previous is not None:
+        if self._previous is not None and self._is_done:
             np.copyto(self._previous, self.answers)
+        self._is_done = False
         if self._state is not None:
             np.copyto(self._state, self._blocks.state)
         if self._switch is not None:
@@ -195,6 +198,7 @@ class Guard:
         """
         if self._is_calm and not self._answers_outside():
             return
+        self._is_calm = False
         if self.answers is not self._blocks.outputs:
             np.copyto(self.answers, self._blocks.outputs)
         if self._inputs.bad.size:
@@ -211,10 +215,11 @@ class Guard:
         self._is_calm = self._is_plain and self.tally.is_clean
         if not self.tally.is_clean:
             self._clear_kept()
+        self._is_done = True
 
     def rest(self) -> None:
         """Leave everything to the host, for a window in which the emulator does not run."""
-        self._is_calm = False
+        self._is_calm, self._is_done = False, True
         self._forget()
         self.kept.fill(True)
         self.tally.mark("no_answer", np.arange(self._cells.n))
