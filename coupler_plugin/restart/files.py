@@ -229,11 +229,16 @@ class RestartFiles:
             temporary.replace(path)
             write_text(self._pointer(stamp), f"{path.name} {digest}\n")
             sync(self._folder)
-            self._remove_old()
+            self._remove_older(stamp)
 
-    def _remove_old(self) -> None:
-        """Remove restarts beyond the number to keep, each pointer before its file."""
-        for pointer in _pointers(self._folder, self._name)[: -self._keep]:
+    def _remove_older(self, stamp: str) -> None:
+        """Remove restarts beyond the number to keep that ends with the one of a time, each pointer before its file.
+
+        Later ones, which an earlier run wrote, do not count: else they would have this run's restarts removed.
+        """
+        pointers = _pointers(self._folder, self._name)
+        present = pointers.index(self._pointer(stamp))
+        for pointer in pointers[: present + 1][: -self._keep]:
             name = pointer.read_text(encoding="utf-8").split()[0]
             pointer.unlink()
             (self._folder / name).unlink(missing_ok=True)

@@ -105,6 +105,15 @@ def test_alarm_writes_and_keeps_the_newest(tmp_path: Path, carbon: Callable[...,
     assert len(list((tmp_path / "restart").glob("*.nc"))) == 2
 
 
+def test_restart_that_was_just_written_stays_beside_later_ones_of_a_run_before(
+    tmp_path: Path, carbon: Callable[..., Path]
+) -> None:
+    run(carbon(every="2d", keep=2), 0, 7 * DAY)
+    run(carbon(every="1d", keep=2, read="never"), 0, 3 * DAY)
+    days = (3, 4, 5, 7)
+    assert pointers(tmp_path) == [f"rpointer.coupler.2001-01-{day:02d}-00000" for day in days]
+
+
 def test_run_goes_on_into_years_of_five_digits(tmp_path: Path, couple: Callable[..., Coupler]) -> None:
     """The first restart of the year 10000 is newer than the last one of 9999, which its name does not say."""
     model = write(tmp_path / "sum.pt", Store(1.0), [field("tas", "K")], [field("lai", "1")], every="1d",
