@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from netCDF4 import Dataset
 from refusal import refused
-from small_emulators import Gru, Noisy, Touchy, field, write, write_carbon, write_echo, write_mlp, write_tiled
+from small_emulators import Gru, Noisy, Store, Touchy, field, write, write_carbon, write_echo, write_mlp, write_tiled
 
 from coupler_plugin import Coupler, CouplerError, Status
 from coupler_plugin.emulator.column import ColumnEmulator
@@ -105,6 +105,27 @@ def test_run_in_two_parts_gives_the_bits_of_one(tmp_path: Path, couple: Couple, 
     first.write_restart()
     two = series(couple(about, cells=N, restart=restart, start=f"2001-01-01T{stop:02d}:00"), ("lai",), range(stop, 8))
     np.testing.assert_array_equal(np.concatenate([one, two]), whole)
+
+
+def test_late_emulator_is_called_whatever_befalls_another(tmp_path: Path, couple: Couple) -> None:
+    state = [{"name": "store", "size": 1}]
+    counting = write(tmp_path / "m.pt", Store(1.0), [field("tas", "K")], [field("lai", "1")], state=state)
+    other = write_echo(tmp_path / "n.pt", field("rsds", "W m-2"), field("snw", "kg m-2", valid_range=[0, 10]))
+    stop = {"model": other, "guard": {**OFF, "range": "stop"}}
+    coupler = couple([{"model": counting, "lag": 1, "guard": OFF}, stop])
+    arrays = {name: np.ones(3) for name in ("tas", "rsds", "lai", "snw")}
+    for name, array in arrays.items():
+        coupler.bind(name, array)
+    found = []
+    for step in range(6):
+        arrays["rsds"][:] = 99.0 if step == 2 else 1.0
+        if step == 2:
+            with refused(Status.RUN, "the output 'snw'"):
+                coupler.step()
+        else:
+            coupler.step()
+        found.append(arrays["lai"][0])
+    assert found == [1.0, 1.0, 2.0, 3.0, 4.0, 5.0]
 
 
 @pytest.mark.parametrize("stop", [1, 3, 4])
