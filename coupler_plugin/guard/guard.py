@@ -85,6 +85,8 @@ class Guard:
     relies_on_host : bool
         Whether the host must have a scheme of its own, which writes its arrays at every step.
     tally : Tally
+    is_done : bool
+        Whether the answers, and what was decided about them, are in force: those of a call that was stopped are not.
     """
 
     def __init__(
@@ -122,8 +124,7 @@ class Guard:
         self._is_plain = False
         #: whether that is so, and the call before had nothing to do either: two looks are then all
         self._is_calm = False
-        #: whether the last call came to its end: the answers of one that was stopped were never in force
-        self._is_done = True
+        self.is_done = True
 
     def connect(self, surroundings: Surroundings) -> None:
         """Say what to compare with; again after an array was bound anew.
@@ -173,13 +174,14 @@ class Guard:
             RUN, when the plan is to stop.
         """
         if self._is_calm and not outside:
+            self.is_done = False
             return
         self._is_calm = False
+        if self._previous is not None and self.is_done:
+            np.copyto(self._previous, self.answers)
         if not self.tally.is_clean:
             self._forget()
-        if self._previous is not None and self._is_done:
-            np.copyto(self._previous, self.answers)
-        self._is_done = False
+            self.is_done = False
         if self._state is not None:
             np.copyto(self._state, self._blocks.state)
         if self._switch is not None:
@@ -187,6 +189,7 @@ class Guard:
             self.kept[self._off] = True
             self.tally.mark("no_answer", self._off)
         self._inputs.look(self._off, outside)
+        self.is_done = False
 
     def after(self, begin: int, end: int) -> None:
         """Look at the answers of a window.
@@ -197,6 +200,7 @@ class Guard:
             RUN, when the plan is to stop.
         """
         if self._is_calm and not self._answers_outside():
+            self.is_done = True
             return
         self._is_calm = False
         if self.answers is not self._blocks.outputs:
@@ -215,11 +219,11 @@ class Guard:
         self._is_calm = self._is_plain and self.tally.is_clean
         if not self.tally.is_clean:
             self._clear_kept()
-        self._is_done = True
+        self.is_done = True
 
     def rest(self) -> None:
         """Leave everything to the host, for a window in which the emulator does not run."""
-        self._is_calm, self._is_done = False, True
+        self._is_calm, self.is_done = False, True
         self._forget()
         self.kept.fill(True)
         self.tally.mark("no_answer", np.arange(self._cells.n))
@@ -227,7 +231,7 @@ class Guard:
 
     def recall(self) -> dict[str, NDArray[Any]]:
         """Return what a run has to go on from, arrays of shape (n, ...)."""
-        is_kept = self.kept | (self.weight < 1.0)[:, np.newaxis]
+        is_kept = self.kept | (self.weight < 1.0)[:, np.newaxis] | (not self.is_done)
         memory: dict[str, NDArray[Any]] = {"flags": self.tally.flags, "counts": self.tally.counts}
         memory["kept"] = is_kept.astype(np.uint8)
         if self.answers is not self._blocks.outputs:

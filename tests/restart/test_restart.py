@@ -105,6 +105,57 @@ def test_alarm_writes_and_keeps_the_newest(tmp_path: Path, carbon: Callable[...,
     assert len(list((tmp_path / "restart").glob("*.nc"))) == 2
 
 
+@pytest.mark.parametrize("is_bound", [True, False])
+def test_answers_of_a_call_that_was_stopped_are_not_back_after_a_restart(
+    tmp_path: Path, couple: Callable[..., Coupler], is_bound: bool
+) -> None:
+    model = write_echo(tmp_path / "echo.pt", field("tas", "K"), field("lai", "1", valid_range=[0, 300]), every="2h")
+    history = {"file": "history.nc", "fields": ["lai"], "every": "1h"}
+    about = {"model": model, "guard": {"input": "off", "range": "stop"}}
+    coupler = couple(dict(about), history=history, restart={})
+    tas, lai = np.full(3, 280.0), np.full(3, -1.0)
+    coupler.bind("tas", tas)
+    if is_bound:
+        coupler.bind("lai", lai)
+    for step in range(5):
+        tas[:] = 999.0 if step in (2, 3) else 280.0
+        if step == 3:
+            with refused(Status.RUN, "the output 'lai'"):
+                coupler.step()
+        else:
+            coupler.step()
+    coupler.write_restart()
+    coupler.finalize()
+    coupler = couple(dict(about), history=history, restart={}, start="2001-01-01T05:00")
+    coupler.bind("tas", tas)
+    if is_bound:
+        coupler.bind("lai", lai)
+    tas[:] = 281.0
+    coupler._prepare()
+    assert not is_bound or (lai == 280.0).all()
+    assert coupler._exchange._held["lai"].view.ravel().tolist() == [280.0] * 3
+
+
+def test_answers_in_force_are_back_after_a_stop_for_an_input_and_a_restart(
+    tmp_path: Path, couple: Callable[..., Coupler]
+) -> None:
+    model = write_echo(tmp_path / "echo.pt", field("tas", "K"), field("lai", "1"), every="2h")
+    for start in (0, 5):
+        coupler = couple(model, restart={}, start=f"2001-01-01T{start:02d}:00")
+        tas, lai = np.full(3, 280.0), np.full(3, -1.0)
+        coupler.bind("tas", tas)
+        coupler.bind("lai", lai)
+        for step in range(start, start + 5):
+            tas[:] = np.nan if step == 3 else 280.0
+            if step == 3:
+                with refused(Status.RUN, "the input 'tas'"):
+                    coupler.step()
+            else:
+                coupler.step()
+            assert (lai == (-1.0 if step == 0 else 280.0)).all()
+        coupler.write_restart()
+
+
 def test_restart_that_was_just_written_stays_beside_later_ones_of_a_run_before(
     tmp_path: Path, carbon: Callable[..., Path]
 ) -> None:
