@@ -30,7 +30,7 @@ _MICRO: Final = 1_000_000
 _FIXED: Final = {"s": _MICRO, "min": 60 * _MICRO, "h": 3600 * _MICRO, "d": 86_400 * _MICRO}
 _MONTHS: Final = {"mon": 1, "yr": 12}
 _INTERVAL: Final = re.compile(r"(\d+)\s*(s|min|h|d|mon|yr)")
-_TIME: Final = re.compile(r"(\d{1,4})-(\d{1,2})-(\d{1,2})(?:[T ](\d{1,2}):(\d{2})(?::(\d{2}))?)?")
+_TIME: Final = re.compile(r"(\d{1,5})-(\d{1,2})-(\d{1,2})(?:[T ](\d{1,2}):(\d{2})(?::(\d{2}))?)?")
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,8 @@ class Coupler:
         self._is_written = bool(self.config.history or self.config.record)
         restart = self.config.restart
         self._restarts = Restarts(self.config, restart, self.clock, comm) if restart else None
+        if self._restarts:
+            self._restarts.check_names(self.emulators)
         self._alarms = [window.alarm for window in self._windows.values()]
         self._restart_alarm = self._restarts.alarm if self._restarts else None
         if self._restart_alarm:
@@ -333,6 +335,10 @@ class Coupler:
                 self._calls.launch()
         except RanksAwayError:
             self._is_finalized = True
+            raise
+        except CouplerError:
+            if self._calls.lagged:  # they are called whatever befell the others
+                self._calls.launch()
             raise
         finally:  # after an error, a host that goes on meets the next alarms at their own times
             for window in self._windows.values():

@@ -199,11 +199,12 @@ class Exchange:
         if producer.calls > 0:
             return
         binding = self._bindings.get(entry.name)
+        arrival = windows[producer.every].alarm.next + (self._clock.dt if producer.section.lag else 0)
         if binding is not None:
             held = self._held[entry.name].view
             binding.array.read(held)
             self._fields.conversion(entry.name, binding.units, entry.units).apply(held, held)
-        elif windows[producer.every].alarm.next > windows[emulator.every].alarm.next:
+        elif arrival > windows[emulator.every].alarm.next:
             raise CouplerError(
                 Status.FIELD,
                 f"the emulator '{emulator.name}' needs '{entry.name}' before '{producer.name}' has computed it for the "

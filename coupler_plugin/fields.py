@@ -7,6 +7,7 @@ UDUNITS (through cf-units), the library behind the CF conventions; factors are r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -106,13 +107,14 @@ class Fields:
         units = [_unit(text, entry.name) for text in (source, target)]
         if entry.water:
             units = [_as_mass(unit) for unit in units]
-        if not units[0].is_convertible(units[1]):
+        conversion = _linear(*units) if units[0].is_convertible(units[1]) else None
+        if conversion is None:
             raise CouplerError(
                 Status.UNITS,
                 f"'{source}' cannot be converted to '{target}' for the field '{entry.name}', whose canonical units "
                 f"are '{entry.units}'." + (" ('C' is coulomb; write 'degC'.)" if "C" in (source, target) else ""),
             )
-        return _linear(*units)
+        return conversion
 
 
 @cache
@@ -145,7 +147,8 @@ def _as_mass(unit: cf_units.Unit) -> cf_units.Unit:
     return unit * _WATER_DENSITY if is_depth else unit
 
 
-def _linear(source: cf_units.Unit, target: cf_units.Unit) -> Conversion:
+def _linear(source: cf_units.Unit, target: cf_units.Unit) -> Conversion | None:
+    """Return the conversion; None between a unit and a reciprocal or a logarithm, which UDUNITS can convert, too."""
     if source == target:
         return Conversion()
     offset = float(source.convert(0.0, target))
@@ -153,4 +156,5 @@ def _linear(source: cf_units.Unit, target: cf_units.Unit) -> Conversion:
         return Conversion(float(source.convert(1.0, target)))
     # Between temperature scales the difference of two conversions has a rounding tail, which 14 digits cut off.
     far = 1.0e6
-    return Conversion(float(f"{(float(source.convert(far, target)) - offset) / far:.14g}"), offset)
+    scale = float(f"{(float(source.convert(far, target)) - offset) / far:.14g}")
+    return Conversion(scale, offset) if math.isfinite(scale) and math.isfinite(offset) else None

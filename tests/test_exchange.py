@@ -179,6 +179,14 @@ def test_slower_emulator_without_initial_values_is_refused(couple: Couple, tmp_p
         coupler.step()
 
 
+def test_late_emulator_without_initial_values_is_refused(couple: Couple, tmp_path: Path) -> None:
+    first, second = plus(tmp_path, TAS, LAI, 0.0), plus(tmp_path, LAI, SNW, 0.0)
+    coupler = couple([{"model": first, "lag": 1}, second], constants={"tas": "1 K"})
+    coupler.bind("snw", np.zeros(3))
+    with refused(Status.FIELD, "'lai_to_snw'", "'lai'", "'tas_to_lai'", "initial values"):
+        coupler.step()
+
+
 def test_initial_values_are_converted(couple: Couple, tmp_path: Path) -> None:
     chain = [plus(tmp_path, TAS, LAI, 0.0, every="3h"), plus(tmp_path, LAI, SNW, 0.0)]
     coupler = couple(chain, constants={"tas": "1 K"})

@@ -165,6 +165,15 @@ def test_units_of_different_things_are_refused(name: str, here: str, there: str)
         FIELDS.conversion(name, here, there)
 
 
+@pytest.mark.parametrize(
+    ("name", "here", "there"), [("sfcWind", "s m-1", "m s-1"), ("ps", "lg(re 1 Pa)", "Pa"), ("ps", "Pa", "lg(re 1 Pa)")]
+)
+def test_units_between_which_no_factor_leads_are_refused(name: str, here: str, there: str) -> None:
+    """UDUNITS turns a reciprocal or a logarithm around, which a factor and an offset cannot."""
+    with refused(Status.UNITS, f"'{here}'", f"'{there}'", f"'{name}'"):
+        FIELDS.conversion(name, here, there)
+
+
 @pytest.mark.parametrize("wrong", ["gC m-2 d-1", "furlong^", "W/m**", "kg (m-2", "degrees C elsius"])
 def test_units_that_cannot_be_read_are_refused(wrong: str) -> None:
     with refused(Status.UNITS, f"'{wrong}'", "'gpp'", "UDUNITS"):

@@ -144,6 +144,8 @@ class LaggedEmulator(ColumnEmulator):
         memory = super().recall()
         if self._late is not None:
             memory["late"] = np.ones(self.n, np.uint8)
+            # They are not blended yet: that is done with the host's values of the step in which they arrive.
+            memory |= {"kept": self.guard.kept.astype(np.uint8), "weight": self.guard.weight}
             if self._has_arrived:
                 memory |= {f"in_force.{name}": values for name, values in self._in_force.items()}
         return memory

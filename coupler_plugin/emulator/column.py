@@ -362,8 +362,8 @@ class ColumnEmulator:
         """Return what the emulator remembers on the host's cells, arrays of shape (n, ...)."""
         assert self._blocks is not None
         memory: dict[str, NDArray[Any]] = {**(self._blocks.recall() if self.calls else {}), **self.guard.recall()}
-        if self.guard.may_keep:
-            # What the host's own value was when it stayed cannot be had again.
+        if self.guard.may_keep or not self.guard.is_done:
+            # What the host's own value was when it stayed, or the answer before a stop, cannot be had again.
             memory |= {f"held.{export.place}": export.values for export in self._exports.held}
         return memory | {f"shadow.{comparing.name}": comparing.sums for comparing in self.comparing}
 

@@ -24,7 +24,7 @@ from coupler_plugin.regrid import Balance, Route
 if TYPE_CHECKING:
     from coupler_plugin.emulator.planning import GridPlan
 
-_NO_CLASS: Final = -1
+_NO_CLASS: Final = np.iinfo(np.int64).min
 
 
 @dataclass
@@ -235,16 +235,18 @@ def _ways_back(plan: GridPlan, outputs: Sequence[Output], channels: Sequence[sli
 
 
 def _carry(route: Route, is_class: bool, values: Values, out: Values) -> None:
-    """Bring numbers, or numbers of classes, from one side to the other; places that get none keep what `out` holds."""
+    """Bring numbers, or numbers of classes, from one side to the other; places that get none keep what `out` holds.
+
+    What is no number stays none: as a class it is one of its own, which may have the largest share.
+    """
     if not is_class:
         route(values, out)
         return
     with np.errstate(invalid="ignore"):
         classes = np.where(np.isfinite(values), np.rint(values), _NO_CLASS).astype(np.int64)
     for channel in range(values.shape[1]):
-        found = np.full(route.n_dst, _NO_CLASS)
-        route.largest_share(classes[:, channel], found)
-        np.copyto(out[:, channel], found, where=found != _NO_CLASS)
+        found = route.largest_share(classes[:, channel])
+        np.copyto(out[:, channel], np.where(found == _NO_CLASS, np.nan, found), where=route.mapped)
 
 
 def _give(way: _Way, columns: slice, values: NDArray[Any], begin: int, end: int) -> None:

@@ -96,4 +96,5 @@ def _at_home(ids: Indices, last: int, comm: MPI.Comm | None) -> Indices:
 def cells_of(ids: Indices, grid: Grid | None, comm: MPI.Comm | None) -> Cells:
     """Return the cells of some ids, whose coordinates rank 0 knows; a collective call."""
     lon, lat = values_of(comm, None if grid is None else (grid.ids, grid.lon, grid.lat), ids, "grid")
+    lon = np.where(np.abs(lon) > 360.0, lon % 360.0, lon)  # a region may reach around, as from 330 to 390
     return together(comm, lambda: Cells(ids, lon, lat))

@@ -85,6 +85,8 @@ class Guard:
     relies_on_host : bool
         Whether the host must have a scheme of its own, which writes its arrays at every step.
     tally : Tally
+    is_done : bool
+        Whether the answers, and what was decided about them, are in force: those of a call that was stopped are not.
     """
 
     def __init__(
@@ -122,6 +124,7 @@ class Guard:
         self._is_plain = False
         #: whether that is so, and the call before had nothing to do either: two looks are then all
         self._is_calm = False
+        self.is_done = True
 
     def connect(self, surroundings: Surroundings) -> None:
         """Say what to compare with; again after an array was bound anew.
@@ -171,12 +174,14 @@ class Guard:
             RUN, when the plan is to stop.
         """
         if self._is_calm and not outside:
+            self.is_done = False
             return
         self._is_calm = False
+        if self._previous is not None and self.is_done:
+            np.copyto(self._previous, self.answers)
         if not self.tally.is_clean:
             self._forget()
-        if self._previous is not None:
-            np.copyto(self._previous, self.answers)
+            self.is_done = False
         if self._state is not None:
             np.copyto(self._state, self._blocks.state)
         if self._switch is not None:
@@ -184,6 +189,7 @@ class Guard:
             self.kept[self._off] = True
             self.tally.mark("no_answer", self._off)
         self._inputs.look(self._off, outside)
+        self.is_done = False
 
     def after(self, begin: int, end: int) -> None:
         """Look at the answers of a window.
@@ -194,7 +200,9 @@ class Guard:
             RUN, when the plan is to stop.
         """
         if self._is_calm and not self._answers_outside():
+            self.is_done = True
             return
+        self._is_calm = False
         if self.answers is not self._blocks.outputs:
             np.copyto(self.answers, self._blocks.outputs)
         if self._inputs.bad.size:
@@ -211,10 +219,11 @@ class Guard:
         self._is_calm = self._is_plain and self.tally.is_clean
         if not self.tally.is_clean:
             self._clear_kept()
+        self.is_done = True
 
     def rest(self) -> None:
         """Leave everything to the host, for a window in which the emulator does not run."""
-        self._is_calm = False
+        self._is_calm, self.is_done = False, True
         self._forget()
         self.kept.fill(True)
         self.tally.mark("no_answer", np.arange(self._cells.n))
@@ -222,7 +231,7 @@ class Guard:
 
     def recall(self) -> dict[str, NDArray[Any]]:
         """Return what a run has to go on from, arrays of shape (n, ...)."""
-        is_kept = self.kept | (self.weight < 1.0)[:, np.newaxis]
+        is_kept = self.kept | (self.weight < 1.0)[:, np.newaxis] | (not self.is_done)
         memory: dict[str, NDArray[Any]] = {"flags": self.tally.flags, "counts": self.tally.counts}
         memory["kept"] = is_kept.astype(np.uint8)
         if self.answers is not self._blocks.outputs:
@@ -231,14 +240,15 @@ class Guard:
 
     def restore(self, memory: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what was recalled; what an earlier configuration did not keep stays as it is."""
-        targets: dict[str, NDArray[Any]] = {"flags": self.tally.flags, "counts": self.tally.counts, "kept": self.kept}
+        targets: dict[str, NDArray[Any]] = {"flags": self.tally.flags, "counts": self.tally.counts}
+        targets |= {"kept": self.kept, "weight": self.weight}
         if self.answers is not self._blocks.outputs:
             targets["answers"] = self.answers
         for name, target in targets.items():
             if name in memory and memory[name].shape == target.shape:
                 np.copyto(target, memory[name], casting="unsafe")
         self._is_calm = self.tally.is_clean = False
-        self.is_mixed = bool(self.kept.any())
+        self.is_mixed = bool(self.kept.any() or (self.weight < 1.0).any())
 
     def _forget(self) -> None:
         """Begin a call after one in which something was done, or which ended in an error."""

@@ -146,8 +146,9 @@ class Surveyor:
         """Return the factor that brings a term to the units in which the budget is summed."""
         output = next(entry for entry in emulator.manifest.outputs if entry.name == name)
         if not isinstance(budget.at_most, dict):
-            first = next(entry.units for entry in emulator.manifest.outputs if entry.name in budget.terms)
-            conversion = self.fields.conversion(name, output.units, first)
+            first = next(iter(budget.terms))
+            units = next(entry.units for entry in emulator.manifest.outputs if entry.name == first)
+            conversion = self.fields.conversion(name, output.units, units)
         else:
             canonical = cf_units.Unit(self.fields[name].units)
             conversion = self.fields.conversion(name, output.units, self.fields[name].units)

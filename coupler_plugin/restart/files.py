@@ -229,12 +229,16 @@ class RestartFiles:
             temporary.replace(path)
             write_text(self._pointer(stamp), f"{path.name} {digest}\n")
             sync(self._folder)
-            self._remove_old()
+            self._remove_older(stamp)
 
-    def _remove_old(self) -> None:
-        """Remove restarts beyond the number to keep, each pointer before its file."""
-        pointers = sorted(self._folder.glob(f"rpointer.{self._name}.*-*-*-?????"))
-        for pointer in pointers[: -self._keep]:
+    def _remove_older(self, stamp: str) -> None:
+        """Remove restarts beyond the number to keep that ends with the one of a time, each pointer before its file.
+
+        Later ones, which an earlier run wrote, do not count: else they would have this run's restarts removed.
+        """
+        pointers = _pointers(self._folder, self._name)
+        present = pointers.index(self._pointer(stamp))
+        for pointer in pointers[: present + 1][: -self._keep]:
             name = pointer.read_text(encoding="utf-8").split()[0]
             pointer.unlink()
             (self._folder / name).unlink(missing_ok=True)
@@ -312,12 +316,17 @@ def _rows(shape: Sequence[int]) -> int:
     return max(1, _SLAB // int(np.prod(shape[1:], dtype=int)))
 
 
+def _pointers(folder: Path, name: str) -> list[Path]:
+    """Return the pointers of a coupler's restarts in the order of their times; the year may have five digits."""
+    return sorted(folder.glob(f"rpointer.{name}.*-*-*-?????"), key=lambda path: (len(path.name), path.name))
+
+
 def newest(folder: Path, name: str) -> str | None:
     """Return the time of the newest restart in a folder, as ``YYYY-MM-DDTHH:MM:SS``; None without one."""
-    stamps = sorted(path.name.rpartition(".")[2] for path in folder.glob(f"rpointer.{name}.*-*-*-?????"))
-    if not stamps:
+    pointers = _pointers(folder, name)
+    if not pointers:
         return None
-    date, _, seconds = stamps[-1].rpartition("-")
+    date, _, seconds = pointers[-1].name.rpartition(".")[2].rpartition("-")
     minutes, second = divmod(int(seconds), 60)
     return f"{date}T{minutes // 60:02d}:{minutes % 60:02d}:{second:02d}"
 

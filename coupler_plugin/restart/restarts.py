@@ -12,6 +12,7 @@ from coupler_plugin.config import Config
 from coupler_plugin.config.files import RestartSection
 from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.emulator.gridded import gridded
+from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.parallel import together
 from coupler_plugin.restart.files import Memory, RestartFiles
 from coupler_plugin.restart.memory import check_fit, recall, restore
@@ -51,6 +52,24 @@ class Restarts:
                 self.alarm = Alarm(clock, section.every)
         self.read_from: str | None = None
         self._memory: Memory | None = None
+
+    def check_names(self, emulators: Sequence[ColumnEmulator]) -> None:
+        """Check that the memory of each emulator has a name of its own.
+
+        Raises
+        ------
+        CouplerError
+            CONFIG, when two emulators have the same.
+        """
+        keys = [emulator.key for emulator in emulators]
+        for index, emulator in enumerate(emulators):
+            if emulator.key in keys[:index]:
+                with self._config.blaming("emulators", index, "model"):
+                    raise CouplerError(
+                        Status.CONFIG,
+                        f"another emulator of the list is called '{emulator.name}', too, and a restart knows them by "
+                        "their names alone; give one another name in its manifest, or do without 'restart:'.",
+                    )
 
     def exists(self, cells: Cells) -> bool:
         """Return whether the run will go on from a restart of its start; a collective call."""

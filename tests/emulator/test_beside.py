@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from netCDF4 import Dataset
 from refusal import refused
-from small_emulators import Gru, Noisy, Touchy, field, write, write_carbon, write_echo, write_mlp, write_tiled
+from small_emulators import Gru, Noisy, Store, Touchy, field, write, write_carbon, write_echo, write_mlp, write_tiled
 
 from coupler_plugin import Coupler, CouplerError, Status
 from coupler_plugin.emulator.column import ColumnEmulator
@@ -105,6 +105,52 @@ def test_run_in_two_parts_gives_the_bits_of_one(tmp_path: Path, couple: Couple, 
     first.write_restart()
     two = series(couple(about, cells=N, restart=restart, start=f"2001-01-01T{stop:02d}:00"), ("lai",), range(stop, 8))
     np.testing.assert_array_equal(np.concatenate([one, two]), whole)
+
+
+def test_late_emulator_is_called_whatever_befalls_another(tmp_path: Path, couple: Couple) -> None:
+    state = [{"name": "store", "size": 1}]
+    counting = write(tmp_path / "m.pt", Store(1.0), [field("tas", "K")], [field("lai", "1")], state=state)
+    other = write_echo(tmp_path / "n.pt", field("rsds", "W m-2"), field("snw", "kg m-2", valid_range=[0, 10]))
+    stop = {"model": other, "guard": {**OFF, "range": "stop"}}
+    coupler = couple([{"model": counting, "lag": 1, "guard": OFF}, stop])
+    arrays = {name: np.ones(3) for name in ("tas", "rsds", "lai", "snw")}
+    for name, array in arrays.items():
+        coupler.bind(name, array)
+    found = []
+    for step in range(6):
+        arrays["rsds"][:] = 99.0 if step == 2 else 1.0
+        if step == 2:
+            with refused(Status.RUN, "the output 'snw'"):
+                coupler.step()
+        else:
+            coupler.step()
+        found.append(arrays["lai"][0])
+    assert found == [1.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+
+
+@pytest.mark.parametrize("stop", [1, 3, 4])
+@pytest.mark.parametrize("unseen", ["blend", "fallback"])
+def test_late_answers_are_blended_after_a_restart_as_without(
+    tmp_path: Path, couple: Couple, unseen: str, stop: int
+) -> None:
+    seen = field("tas", "K", statistics={"mean": 280.0, "std": 8.0, "min": 278.0, "max": 282.0})
+    model = write_echo(tmp_path / "m.pt", seen, field("tasmax", "K"))
+    about = {"model": model, "every": "1h", "lag": 1, "guard": {"unseen": unseen}}
+
+    def hours(first: int, last: int, read: str = "auto") -> Any:
+        coupler = couple(about, cells=N, start=f"2001-01-01T{first:02d}:00", restart={"read": read})
+        tas, tasmax, found = np.zeros(N), np.zeros(N), []
+        coupler.bind("tas", tas)
+        coupler.bind("tasmax", tasmax)
+        for step in range(first, last):
+            tas[:], tasmax[:] = weather(step)["tas"], 300.0 + step
+            coupler.step()
+            found.append(tasmax.copy())
+        coupler.write_restart()
+        return np.stack(found)
+
+    whole = hours(0, 6, "never")
+    np.testing.assert_array_equal(np.concatenate([hours(0, stop, "never"), hours(stop, 6)]), whole)
 
 
 def test_answers_in_force_are_back_after_a_restart(tmp_path: Path, couple: Couple) -> None:

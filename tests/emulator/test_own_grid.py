@@ -69,6 +69,27 @@ def test_latitude_is_that_of_the_emulators_cells(couple: Couple, tmp_path: Path)
     assert coupler.emulators[0].cells.n > 0
 
 
+def test_region_may_reach_around_the_globe(couple: Couple, tmp_path: Path) -> None:
+    region = [330.0, -20.0, 390.0, 40.0]
+    model = write_echo(tmp_path / "where.pt", field("longitude", "degrees_east"), field("lai", "1"))
+    regrid = {"host_grid": {"latlon": 10.0, "region": region}, "methods": {"lai": "nearest_s2d"}}
+    coupler = couple(gridded(model, grid={"latlon": 10.0, "region": region}), cells=None, regrid=regrid)
+    grid = latlon(10.0, (-30.0, -20.0, 30.0, 40.0))
+    arrays = on_host(coupler, grid, {"lai": 0.0})
+    coupler.step()
+    np.testing.assert_array_equal(arrays["lai"] % 360.0, grid.lon % 360.0)
+
+
+def test_class_that_is_no_number_stops_as_any_input_does(couple: Couple, tmp_path: Path) -> None:
+    model = write_echo(tmp_path / "class.pt", field("vegetation_class", "1"), field("land_cover_map", "1"))
+    coupler = couple(gridded(model), cells=None, regrid={"host_grid": HOST, "edges": "latitude"})
+    arrays = on_host(coupler, latlon(10.0, REGION), {"vegetation_class": 4.0, "land_cover_map": -1.0})
+    coupler.step()
+    arrays["vegetation_class"][7] = np.nan
+    with refused(Status.RUN, "the input 'vegetation_class'", "is nan"):
+        coupler.step()
+
+
 def test_static_fields_are_carried_once(couple: Couple, tmp_path: Path) -> None:
     static = [field("orog", "m")]
     model = write(tmp_path / "p.pt", Product(), [field("pr", "mm d-1")], [field("evspsbl", "mm d-1")], static=static)

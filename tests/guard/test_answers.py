@@ -148,6 +148,31 @@ def test_change_after_the_value_of_the_host_follows_on_nothing(tmp_path: Path) -
     assert rig.step(x=50.0)["y"].tolist() == [3.0, 50.0, 3.0, 3.0]
 
 
+STOPPED = {"range": "off", "outputs": {"z": {"valid_range": [0, 9], "range": "stop"}}}
+
+
+def test_answer_of_a_call_that_was_stopped_is_none_to_follow_on(tmp_path: Path) -> None:
+    guard = {**STOPPED, "finite": "hold", "outputs": {**STOPPED["outputs"], "y": {"max_change": 2.0}}}
+    rig = Rig(tmp_path, Reciprocal(), [field("x", "1", size=2)], [field("y", "1"), field("z", "1")], guard)
+    rig.step(x=[1.0, 0.5])
+    with refused(Status.RUN, "the output 'z'"):
+        rig.step(x=[0.25, 0.01])
+    after = rig.step(x=[[0.125, 0.25], [1.0, 0.25], [0.0, 0.25], [1.0, 0.0]])
+    assert after["y"].tolist() == [3.0, 1.0, 1.0, 1.0]
+    assert after["z"].tolist() == [4.0, 4.0, 4.0, 2.0]
+
+
+def test_what_was_done_before_a_stop_leaves_no_flag(tmp_path: Path) -> None:
+    outputs = [field("y", "1", valid_range=(0, 1)), field("z", "1")]
+    rig = Rig(tmp_path, Echo(), [field("x", "1", size=2)], outputs, {**STOPPED, "range": "clip"})
+    for _ in range(2):
+        rig.step(x=0.5)
+    with refused(Status.RUN, "the output 'z'"):
+        rig.step(x=[2.0, 99.0])
+    rig.step(x=0.5)
+    assert not rig.emulator.guard.tally.flags.any()
+
+
 # --- closures --------------------------------------------------------------------------------------------------
 
 FLUXES = [

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from refusal import refused
@@ -58,8 +59,11 @@ def test_budget_that_stops_says_so_and_touches_nothing(tmp_path: Path) -> None:
     assert (rig.arrays["y"] == -9.0).all()
 
 
-def test_fractions_of_several_outputs_in_other_units_are_closed_in_the_first(tmp_path: Path) -> None:
-    budget = {"terms": {"sftlf": 1, "a": 1}, "equals": 100}
+@pytest.mark.parametrize(("terms", "total"), [({"sftlf": 1, "a": 1}, 100), ({"a": 1, "sftlf": 1}, 1)])
+def test_fractions_of_several_outputs_in_other_units_are_closed_in_those_of_the_first_term(
+    tmp_path: Path, terms: dict[str, float], total: float
+) -> None:
+    budget = {"terms": terms, "equals": total}
     outputs = [field("sftlf", "%"), field("a", "1")]
     manifest = {"budgets": [budget]}
     rig = Rig(tmp_path, Affine([[80.0, 0.6]]), [field("x", "1")], outputs, manifest=manifest)

@@ -19,9 +19,10 @@ import xarray as xr
 import yaml
 
 from coupler_plugin import Coupler, Status
+from coupler_plugin.restart.files import newest
 from tests.refusal import refused
 from tests.restart.program import run
-from tests.small_emulators import Store, field, write, write_carbon, write_echo
+from tests.small_emulators import Affine, Store, field, write, write_carbon, write_echo
 
 DAY = 24
 
@@ -102,6 +103,97 @@ def test_alarm_writes_and_keeps_the_newest(tmp_path: Path, carbon: Callable[...,
     run(carbon(every="2d", keep=2), 0, 7 * DAY)
     assert pointers(tmp_path) == ["rpointer.coupler.2001-01-05-00000", "rpointer.coupler.2001-01-07-00000"]
     assert len(list((tmp_path / "restart").glob("*.nc"))) == 2
+
+
+@pytest.mark.parametrize("is_bound", [True, False])
+def test_answers_of_a_call_that_was_stopped_are_not_back_after_a_restart(
+    tmp_path: Path, couple: Callable[..., Coupler], is_bound: bool
+) -> None:
+    model = write_echo(tmp_path / "echo.pt", field("tas", "K"), field("lai", "1", valid_range=[0, 300]), every="2h")
+    history = {"file": "history.nc", "fields": ["lai"], "every": "1h"}
+    about = {"model": model, "guard": {"input": "off", "range": "stop"}}
+    coupler = couple(dict(about), history=history, restart={})
+    tas, lai = np.full(3, 280.0), np.full(3, -1.0)
+    coupler.bind("tas", tas)
+    if is_bound:
+        coupler.bind("lai", lai)
+    for step in range(5):
+        tas[:] = 999.0 if step in (2, 3) else 280.0
+        if step == 3:
+            with refused(Status.RUN, "the output 'lai'"):
+                coupler.step()
+        else:
+            coupler.step()
+    coupler.write_restart()
+    coupler.finalize()
+    coupler = couple(dict(about), history=history, restart={}, start="2001-01-01T05:00")
+    coupler.bind("tas", tas)
+    if is_bound:
+        coupler.bind("lai", lai)
+    tas[:] = 281.0
+    coupler._prepare()
+    assert not is_bound or (lai == 280.0).all()
+    assert coupler._exchange._held["lai"].view.ravel().tolist() == [280.0] * 3
+
+
+def test_answers_in_force_are_back_after_a_stop_for_an_input_and_a_restart(
+    tmp_path: Path, couple: Callable[..., Coupler]
+) -> None:
+    model = write_echo(tmp_path / "echo.pt", field("tas", "K"), field("lai", "1"), every="2h")
+    for start in (0, 5):
+        coupler = couple(model, restart={}, start=f"2001-01-01T{start:02d}:00")
+        tas, lai = np.full(3, 280.0), np.full(3, -1.0)
+        coupler.bind("tas", tas)
+        coupler.bind("lai", lai)
+        for step in range(start, start + 5):
+            tas[:] = np.nan if step == 3 else 280.0
+            if step == 3:
+                with refused(Status.RUN, "the input 'tas'"):
+                    coupler.step()
+            else:
+                coupler.step()
+            assert (lai == (-1.0 if step == 0 else 280.0)).all()
+        coupler.write_restart()
+
+
+def test_restart_that_was_just_written_stays_beside_later_ones_of_a_run_before(
+    tmp_path: Path, carbon: Callable[..., Path]
+) -> None:
+    run(carbon(every="2d", keep=2), 0, 7 * DAY)
+    run(carbon(every="1d", keep=2, read="never"), 0, 3 * DAY)
+    days = (3, 4, 5, 7)
+    assert pointers(tmp_path) == [f"rpointer.coupler.2001-01-{day:02d}-00000" for day in days]
+
+
+def test_run_goes_on_into_years_of_five_digits(tmp_path: Path, couple: Callable[..., Coupler]) -> None:
+    """The first restart of the year 10000 is newer than the last one of 9999, which its name does not say."""
+    model = write(tmp_path / "sum.pt", Store(1.0), [field("tas", "K")], [field("lai", "1")], every="1d",
+                  state=[{"name": "store", "size": 1}])  # fmt: skip
+    restart = {"every": "1d", "keep": 1}
+
+    def days(start: str, count: int, **required: str) -> float:
+        coupler = couple(model, start=start, dt=86400.0, calendar="noleap", restart={**restart, **required})
+        lai = np.zeros(3)
+        coupler.bind("tas", np.ones(3))
+        coupler.bind("lai", lai)
+        for _ in range(count):
+            coupler.step()
+        return float(lai[0])
+
+    assert days("9999-12-30", 3) == 3.0
+    assert pointers(tmp_path) == ["rpointer.coupler.10000-01-02-00000"]
+    assert newest(tmp_path / "restart", "coupler") == "10000-01-02T00:00:00"
+    assert days("10000-01-02", 2, read="required") == 5.0
+
+
+def test_emulators_of_one_name_are_refused_with_restarts_alone(tmp_path: Path, couple: Callable[..., Coupler]) -> None:
+    """Their memory would have one name, too: that of the last would be all that is written."""
+    outputs = [field("lai", "1"), field("snw", "kg m-2")]
+    model = write(tmp_path / "two.pt", Affine([[1.0, 2.0]]), [field("tas", "K")], outputs)
+    twice = [{"model": model, "outputs": ["lai"]}, {"model": model, "outputs": ["snw"], "every": "3h"}]
+    couple([dict(one) for one in twice])
+    with refused(Status.CONFIG, "coupling.yml:", "'emulators.1.model'", "'two'", "'restart:'"):
+        couple(twice, restart={})
 
 
 def written(config: Path, couple_steps: int = 2 * DAY) -> None:
