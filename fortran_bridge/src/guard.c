@@ -5,7 +5,8 @@
  *
  * Hosts are run with traps (-ffpe-trap), with directed rounding or with subnormals flushed to zero; numpy and torch
  * divide by zero on purpose and must answer alike in every host. Both set the number of OpenMP threads of the calling
- * thread, which is the host's own setting too wherever the two share one OpenMP library.
+ * thread, which is the host's own setting too wherever the two share one OpenMP library. There torch works with the host's
+ * own threads: each of them has a floating-point environment, which it inherited from the one that called for it first.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -16,6 +17,7 @@
 
 static int (*get_max_threads)(void);
 static void (*set_num_threads)(int);
+static void (*run_parallel)(void (*)(void *), void *, unsigned, unsigned);
 static pthread_once_t openmp_once = PTHREAD_ONCE_INIT;
 
 /* Looked up before Python starts: what is found now is the host's own OpenMP, not a copy that torch brings along. */
@@ -23,13 +25,28 @@ static void find_openmp(void)
 {
     *(void **)&get_max_threads = dlsym(RTLD_DEFAULT, "omp_get_max_threads");
     *(void **)&set_num_threads = dlsym(RTLD_DEFAULT, "omp_set_num_threads");
+    *(void **)&run_parallel = dlsym(RTLD_DEFAULT, "GOMP_parallel"); /* by which torch's parallel regions begin */
+}
+
+static void set_floating_point(void *environment)
+{
+    fesetenv(environment);
+}
+
+/* Set the floating-point environment of this thread, and of those of the host that work with it. */
+static void set_floating_point_of_team(const fenv_t *environment, int threads)
+{
+    if (threads > 1 && run_parallel)
+        run_parallel(set_floating_point, (void *)environment, (unsigned)threads, 0);
+    else
+        fesetenv(environment);
 }
 
 void coupler_guard_enter(coupler_guard *guard, int threads)
 {
     fegetenv(&guard->floating_point);
-    fesetenv(FE_DFL_ENV);
     pthread_once(&openmp_once, find_openmp);
+    set_floating_point_of_team(FE_DFL_ENV, threads);
     guard->threads = 0;
     if (get_max_threads && set_num_threads) {
         guard->threads = get_max_threads();
@@ -45,6 +62,6 @@ int coupler_guard_leave(const coupler_guard *guard)
         threads = get_max_threads();
         if (threads != guard->threads) set_num_threads(guard->threads);
     }
-    fesetenv(&guard->floating_point);
+    set_floating_point_of_team(&guard->floating_point, threads);
     return threads;
 }

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from small_hosts import Hosts, Run
 
 MOMENTS = ["before", "after_init", "after_set_cells", "after_bind", "after_step", "after_finalize"]
@@ -44,6 +45,21 @@ def test_threads_of_the_coupling_file_do_not_leak_into_the_host(
     program = hosts.compile("environment.f90", "-fopenmp", "-ffpe-trap=invalid,zero,overflow")
     result = hosts.run(program, write_coupling(threads=2))
     assert [result[moment] for moment in MOMENTS] == ["T"] * len(MOMENTS)
+
+
+@pytest.mark.parametrize("order", ["threads_before", "threads_after"])
+def test_openmp_threads_that_an_emulator_shares_keep_what_the_host_set(
+    hosts: Hosts, write_coupling: Callable[..., Path], tmp_path: Path, order: str
+) -> None:
+    config = write_coupling(folder=tmp_path, threads=2)
+    text = yaml.safe_load(config.read_text())
+    text["emulators"][0]["block"] = 65536  # enough for torch to share it out
+    config.write_text(yaml.safe_dump(text))
+    program = hosts.compile("openmp_team.f90", "-fopenmp", "-ffpe-trap=invalid,zero,overflow")
+    result = hosts.run(program, config, order, OMP_NUM_THREADS="2")
+    assert result["after"] == result["after_two"] == "T"
+    assert result["alike"] == "T"
+    assert result.stderr == ""
 
 
 @pytest.mark.parametrize("what", ["signals", "locale", "subnormals"])
