@@ -143,7 +143,7 @@ def finalize(handle: int) -> int:
 
 def message(handle: int, buffer: Any, length: int) -> int:
     """Copy the sentence of the last error of a coupler; return the length of the whole."""
-    text = _messages.get(handle, "").encode()
+    text = _messages.get(handle, "").encode(errors="backslashreplace")  # a host's own text need not be UTF-8
     if length > 0:
         part = text[: length - 1]
         _ffi.memmove(buffer, part + b"\0", len(part) + 1)
