@@ -135,7 +135,8 @@ def finalize(handle: int) -> int:
         coupler.finalize()
         if comm is not None:
             mpi.release(comm)
-        sys.stdout.flush()  # the host's Python ends without its own end, which would do this
+        if sys.stdout is not None:  # as it is in a host that has closed its own
+            sys.stdout.flush()  # the host's Python ends without its own end, which would do this
     except BaseException as error:
         return _fail(handle, error)
     return OK

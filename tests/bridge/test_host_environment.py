@@ -74,6 +74,11 @@ def test_nothing_is_written_to_standard_output(hosts: Hosts, config: Path) -> No
     assert result.stderr == ""
 
 
+def test_a_host_without_standard_output_ends_well(hosts: Hosts, aborting_config: Path) -> None:
+    result = hosts.run("sh", "-c", '"$0" "$1" >&-', hosts.compile("first_call.f90"), aborting_config)
+    assert result.stderr == ""
+
+
 def test_a_host_that_forgets_finalize_ends_well_and_is_told(hosts: Hosts, config: Path) -> None:
     result = hosts.run(hosts.compile("no_finalize.f90"), config)
     assert result["answer"] == "T"
