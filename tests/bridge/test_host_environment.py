@@ -79,6 +79,17 @@ def test_a_host_without_standard_output_ends_well(hosts: Hosts, aborting_config:
     assert result.stderr == ""
 
 
+def test_files_lie_beside_the_coupling_file_wherever_the_host_goes(
+    hosts: Hosts, write_coupling: Callable[..., Path], tmp_path: Path
+) -> None:
+    history = {"file": "out/history.nc", "fields": ["lai"], "every": "1h"}
+    config = write_coupling(folder=tmp_path, history=history, report="out/report.json")
+    (tmp_path / "elsewhere").mkdir()
+    hosts.run(hosts.compile("changes_folder.f90"), config.name, "elsewhere", cwd=tmp_path)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["history.nc", "report.json"]
+    assert not any((tmp_path / "elsewhere").iterdir())
+
+
 def test_a_host_that_forgets_finalize_ends_well_and_is_told(hosts: Hosts, config: Path) -> None:
     result = hosts.run(hosts.compile("no_finalize.f90"), config)
     assert result["answer"] == "T"
