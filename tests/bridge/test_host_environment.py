@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
-from small_hosts import Hosts, Run
+from small_hosts import Hosts, Run, execute
 
 MOMENTS = ["before", "after_init", "after_set_cells", "after_bind", "after_step", "after_finalize"]
 
@@ -66,6 +67,15 @@ def test_openmp_threads_that_an_emulator_shares_keep_what_the_host_set(
 @pytest.mark.parametrize("moment", ["before", "after_init", "after_step"])
 def test_signals_locale_and_subnormal_numbers_stay(process_state: Run, what: str, moment: str) -> None:
     assert process_state[f"{what}_{moment}"] == "1"
+
+
+def test_units_in_a_locale_with_decimal_commas(hosts: Hosts, config: Path, tmp_path: Path) -> None:
+    if shutil.which("localedef") is None or not Path("/usr/share/i18n/locales/de_DE").exists():
+        pytest.skip("locales cannot be made here; Debian and Ubuntu: apt install locales")
+    execute(["localedef", "-i", "de_DE", "-f", "UTF-8", str(tmp_path / "de_DE.UTF-8")], cwd=tmp_path)
+    result = hosts.run(hosts.compile("comma_locale.c"), config, "de_DE.UTF-8", LOCPATH=str(tmp_path))
+    assert (result["rc"], result["half"]) == ("0", "0,5")
+    assert result["answer"] == "4"  # of tas = 1.5 K
 
 
 def test_nothing_is_written_to_standard_output(hosts: Hosts, config: Path) -> None:
