@@ -7,6 +7,7 @@ In-line hosts (through the bridge) and Python programs use this one class, so th
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -159,7 +160,8 @@ class Coupler:
         if self._is_prepared:
             self._expect("bind", not self._is_begun, "call step_end before it")
             for emulator in self._calls.lagged:
-                emulator.wait()  # the thread works with what is connected now
+                with suppress(Exception):  # the next step will raise it
+                    emulator.wait()  # the thread works with what is connected now
             self._connect()
 
     def step(self) -> None:

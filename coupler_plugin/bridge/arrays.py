@@ -131,12 +131,16 @@ def _describe(ffi: Any, array: Any, name: str) -> _Described:
     shape = tuple(array.extent[i] for i in reversed(range(rank)))
     strides = tuple(array.stride[i] for i in reversed(range(rank)))
     address = int(ffi.cast("intptr_t", array.data))
-    if 0 not in shape:
+    if 0 in shape:
+        shape = tuple(max(extent, 0) for extent in shape)
+    else:
         if address == 0:
             raise _error(name, "it is not allocated or not associated; bind it after its allocation")
         if any(extent < 0 for extent in shape):
             raise _error(
-                name, "its size is not known, as that of an assumed-size array (*); give a section of it, (1:n)"
+                name,
+                "its size is not known, as that of an assumed-size array (*), or with gfortran that of bounds such as "
+                "(5:3); give a section of it, (1:n), where n is 0 for no elements",
             )
     return _Described(dtype, shape, strides, address)
 

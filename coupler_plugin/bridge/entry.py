@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -46,10 +47,10 @@ def connect(ffi: Any) -> None:
 
 def init(handle: int, config: Any, comm: Any, start: Any, dt: float, abort_on_error: Any) -> int:
     """Make the coupler `handle`, and say which policy its YAML file asks for."""
-    path = ""
+    path = Path()
     try:
         _inference.__enter__()  # for this thread of the host, once and for good: a step then need not say so
-        path = _text(config)
+        path = Path(_text(config)).absolute()  # the host may go to another folder later
         own = None if comm == _ffi.NULL else mpi.communicator(comm[0])
         coupler = Coupler(path, comm=own, start=_text(start), dt=dt)
         _couplers[handle] = coupler
@@ -135,7 +136,8 @@ def finalize(handle: int) -> int:
         coupler.finalize()
         if comm is not None:
             mpi.release(comm)
-        sys.stdout.flush()  # the host's Python ends without its own end, which would do this
+        if sys.stdout is not None:  # as it is in a host that has closed its own
+            sys.stdout.flush()  # the host's Python ends without its own end, which would do this
     except BaseException as error:
         return _fail(handle, error)
     return OK
@@ -143,7 +145,7 @@ def finalize(handle: int) -> int:
 
 def message(handle: int, buffer: Any, length: int) -> int:
     """Copy the sentence of the last error of a coupler; return the length of the whole."""
-    text = _messages.get(handle, "").encode()
+    text = _messages.get(handle, "").encode(errors="backslashreplace")  # a host's own text need not be UTF-8
     if length > 0:
         part = text[: length - 1]
         _ffi.memmove(buffer, part + b"\0", len(part) + 1)
@@ -154,7 +156,7 @@ def _text(string: Any) -> str:
     return str(_ffi.string(string), encoding="utf-8", errors="surrogateescape").strip()
 
 
-def _aborts(path: str) -> bool:
+def _aborts(path: Path) -> bool:
     """Return whether a YAML file asks for the end of the job; one that cannot be read asks for nothing."""
     try:
         return load_config(path).on_error == "abort"

@@ -20,6 +20,7 @@ install(FILES ${CMAKE_CURRENT_BINARY_DIR}/coupler_pluginConfig.cmake
               ${CMAKE_CURRENT_BINARY_DIR}/coupler_pluginConfigVersion.cmake DESTINATION ${package_dir})
 
 # ---- pkg-config: coupler_plugin (C) and coupler_plugin_fortran
+file(RELATIVE_PATH way_to_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /) # more than two folders up from lib/x86_64-linux-gnu
 foreach(name coupler_plugin coupler_plugin_fortran)
   if(name STREQUAL "coupler_plugin" OR COUPLER_PLUGIN_FORTRAN)
     configure_file(cmake/${name}.pc.in ${name}.pc @ONLY)

@@ -11,6 +11,16 @@
 #include "coupler_plugin.h"
 
 /* Called by the host itself, the others by the module alone. */
+/* Elements in a dimension. gfortran says -4 of x(5:0), which has none. It says -1 both of x(5:3) and of the last dimension
+ * of an assumed-size array, whose end nobody knows; the plugin refuses that. */
+static int64_t extent_of(const CFI_cdesc_t *descriptor, int dimension)
+{
+    CFI_index_t extent = descriptor->dim[dimension].extent;
+    int is_unknown = extent == -1 && dimension == descriptor->rank - 1;
+
+    return extent < 0 && !is_unknown ? 0 : extent;
+}
+
 coupler_array coupler_array_of_descriptor(const CFI_cdesc_t *descriptor);
 
 #ifdef __GNUC__
@@ -42,7 +52,7 @@ coupler_array coupler_array_of_descriptor(const CFI_cdesc_t *descriptor)
     coupler_array array = {.data = descriptor->base_addr, .type = type_of(descriptor->type), .rank = descriptor->rank};
 
     for (int i = 0; i < array.rank && i < 7; i++) {
-        array.extent[i] = descriptor->dim[i].extent;
+        array.extent[i] = extent_of(descriptor, i);
         array.stride[i] = descriptor->dim[i].sm;
     }
     return array;

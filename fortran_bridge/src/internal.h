@@ -5,7 +5,7 @@
  *
  * coupler_plugin.c  the public functions: handles, messages, the failure policy
  * startup.c         starts Python, once
- * guard.c           the host's floating-point environment and OpenMP threads around a call
+ * guard.c           the host's floating-point environment, OpenMP threads and locale around a call
  * host_mpi.c        the MPI that the host runs, found without being linked
  * embedding.c       written by embedding.py: the way into Python
  */
@@ -13,6 +13,7 @@
 #define COUPLER_PLUGIN_INTERNAL_H
 
 #include <fenv.h>
+#include <locale.h>
 #include <stddef.h>
 
 #include "coupler_plugin.h"
@@ -29,11 +30,12 @@
 /** What the host had set when it called, and gets back when the call returns. */
 typedef struct coupler_guard {
     fenv_t floating_point;
+    locale_t locale;
     int threads;
 } coupler_guard;
 
 /**
- * Begin a call: plain floating-point environment, and the plugin's own number of OpenMP threads.
+ * Begin a call: plain floating-point environment, numbers with a point, and the plugin's own number of OpenMP threads.
  * @param[in] threads  what the last @ref coupler_guard_leave of this coupler returned; 0: none yet
  */
 void coupler_guard_enter(coupler_guard *guard, int threads);

@@ -131,6 +131,12 @@ static int check_interpreter(const char *interpreter, char *message, size_t leng
 
 /* ------------------------------------------------------------------------------------------------ start and check */
 
+/* What to do where a variable that is made for one Python, by a module file say, leads every other one astray. */
+static const char *hint(void)
+{
+    return getenv("PYTHONHOME") ? " PYTHONHOME is set: unset it, unless it is the home of this very Python." : "";
+}
+
 static int start_interpreter(const char *interpreter, char *message, size_t length)
 {
     PyPreConfig before;
@@ -155,8 +161,8 @@ static int start_interpreter(const char *interpreter, char *message, size_t leng
         PyConfig_Clear(&config);
     }
     if (PyStatus_Exception(status))
-        return refuse(message, length, "Python did not start with the interpreter '%s': %s.", interpreter,
-                      status.err_msg ? status.err_msg : "it wanted to exit");
+        return refuse(message, length, "Python did not start with the interpreter '%s': %s.%s", interpreter,
+                      status.err_msg ? status.err_msg : "it wanted to exit", hint());
     PyEval_SaveThread(); /* the lock is free while the host computes */
     return COUPLER_OK;
 }
@@ -225,9 +231,9 @@ static int import_plugin(const char *libpython, char *message, size_t length)
         describe_exception(text, sizeof text);
         status = refuse(message, length,
                         "Python started (%s), but coupler_plugin could not be imported there: %s. Install "
-                        "coupler_plugin in that environment, or name the right interpreter in COUPLER_PLUGIN_PYTHON.",
+                        "coupler_plugin in that environment, or name the right interpreter in COUPLER_PLUGIN_PYTHON.%s",
                         executable && PyUnicode_Check(executable) ? PyUnicode_AsUTF8(executable) : "inside the host",
-                        text);
+                        text, hint());
     } else if (PyUnicode_Check(answer)) {
         status = refuse(message, length, "%s", PyUnicode_AsUTF8(answer));
     }

@@ -10,6 +10,8 @@ import pytest
 import torch
 from small_hosts import Hosts, Run
 
+from coupler_plugin import Status
+
 
 @pytest.fixture(scope="module")
 def run(hosts: Hosts, config: Path) -> Callable[..., Run]:
@@ -46,6 +48,21 @@ def test_ragged_blocks_leave_inactive_cells_alone(run: Callable[..., Run]) -> No
     result = run("ragged_blocks.f90")
     assert result["active"] == "T"
     assert result["inactive"] == "T"
+
+
+@pytest.mark.parametrize(
+    "case", ["no_rows", "rows_of_two_ranks_before", "rows_far_before", "no_columns", "columns_far_before", "both"]
+)
+def test_a_rank_without_cells_takes_part_whatever_its_bounds_are(run: Callable[..., Run], case: str) -> None:
+    result = run("no_cells.f90")
+    assert result[case] == result[f"{case}_finalize"] == "0", result[f"{case}_message"]
+
+
+def test_bounds_that_gfortran_cannot_tell_from_an_assumed_size_are_named(run: Callable[..., Run]) -> None:
+    result = run("no_cells.f90")
+    case = "not_to_tell_from_assumed_size"
+    assert result[case] == str(int(Status.ARRAY))
+    assert "that of bounds such as (5:3)" in result[f"{case}_message"]
 
 
 @pytest.mark.parametrize("flags", [("-O0",), ("-O3", "-flto=auto", "-fwhole-program")])

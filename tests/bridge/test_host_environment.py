@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_hosts import Hosts, Run
+import yaml
+from small_hosts import Hosts, Run, execute
 
 MOMENTS = ["before", "after_init", "after_set_cells", "after_bind", "after_step", "after_finalize"]
 
@@ -46,16 +48,56 @@ def test_threads_of_the_coupling_file_do_not_leak_into_the_host(
     assert [result[moment] for moment in MOMENTS] == ["T"] * len(MOMENTS)
 
 
+@pytest.mark.parametrize("order", ["threads_before", "threads_after"])
+def test_openmp_threads_that_an_emulator_shares_keep_what_the_host_set(
+    hosts: Hosts, write_coupling: Callable[..., Path], tmp_path: Path, order: str
+) -> None:
+    config = write_coupling(folder=tmp_path, threads=2)
+    text = yaml.safe_load(config.read_text())
+    text["emulators"][0]["block"] = 65536  # enough for torch to share it out
+    config.write_text(yaml.safe_dump(text))
+    program = hosts.compile("openmp_team.f90", "-fopenmp", "-ffpe-trap=invalid,zero,overflow")
+    result = hosts.run(program, config, order, OMP_NUM_THREADS="2")
+    assert result["after"] == result["after_two"] == "T"
+    assert result["alike"] == "T"
+    assert result.stderr == ""
+
+
 @pytest.mark.parametrize("what", ["signals", "locale", "subnormals"])
 @pytest.mark.parametrize("moment", ["before", "after_init", "after_step"])
 def test_signals_locale_and_subnormal_numbers_stay(process_state: Run, what: str, moment: str) -> None:
     assert process_state[f"{what}_{moment}"] == "1"
 
 
+def test_units_in_a_locale_with_decimal_commas(hosts: Hosts, config: Path, tmp_path: Path) -> None:
+    if shutil.which("localedef") is None or not Path("/usr/share/i18n/locales/de_DE").exists():
+        pytest.skip("locales cannot be made here; Debian and Ubuntu: apt install locales")
+    execute(["localedef", "-i", "de_DE", "-f", "UTF-8", str(tmp_path / "de_DE.UTF-8")], cwd=tmp_path)
+    result = hosts.run(hosts.compile("comma_locale.c"), config, "de_DE.UTF-8", LOCPATH=str(tmp_path))
+    assert (result["rc"], result["half"]) == ("0", "0,5")
+    assert result["answer"] == "4"  # of tas = 1.5 K
+
+
 def test_nothing_is_written_to_standard_output(hosts: Hosts, config: Path) -> None:
     result = hosts.run(hosts.compile("first_call.f90"), config)
     assert result.stdout.splitlines() == ["version=0.1.0", "answer=T", "rc=0", "rc_message="]
     assert result.stderr == ""
+
+
+def test_a_host_without_standard_output_ends_well(hosts: Hosts, aborting_config: Path) -> None:
+    result = hosts.run("sh", "-c", '"$0" "$1" >&-', hosts.compile("first_call.f90"), aborting_config)
+    assert result.stderr == ""
+
+
+def test_files_lie_beside_the_coupling_file_wherever_the_host_goes(
+    hosts: Hosts, write_coupling: Callable[..., Path], tmp_path: Path
+) -> None:
+    history = {"file": "out/history.nc", "fields": ["lai"], "every": "1h"}
+    config = write_coupling(folder=tmp_path, history=history, report="out/report.json")
+    (tmp_path / "elsewhere").mkdir()
+    hosts.run(hosts.compile("changes_folder.f90"), config.name, "elsewhere", cwd=tmp_path)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["history.nc", "report.json"]
+    assert not any((tmp_path / "elsewhere").iterdir())
 
 
 def test_a_host_that_forgets_finalize_ends_well_and_is_told(hosts: Hosts, config: Path) -> None:

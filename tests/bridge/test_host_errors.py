@@ -21,6 +21,7 @@ CASES = {
     "config_missing": (Status.CONFIG, "nowhere.yml"),
     "config_misspelt": (Status.CONFIG, "emulators"),
     "model_missing": (Status.MODEL, "absent.pt"),
+    "latin_1": (Status.CONFIG, "f\\udce4r.yml'"),
     "comm_without_mpi": (Status.MPI, "no MPI library is loaded"),
     "bind_before_set_cells": (Status.ORDER, "set_cells"),
     "step_before_set_cells": (Status.ORDER, "set_cells"),

@@ -129,6 +129,17 @@ def test_a_host_finds_it_by_pkg_config(prefix: Path, config: Path, tmp_path: Pat
     assert "fortran" not in flags
 
 
+def test_libraries_in_the_folder_of_a_distribution(config: Path, tmp_path: Path) -> None:
+    lib = "lib/x86_64-linux-gnu"
+    options = [f"-DPython_EXECUTABLE={sys.executable}", f"-DCMAKE_INSTALL_LIBDIR={lib}", "-DCOUPLER_PLUGIN_FORTRAN=OFF"]
+    cmake(ROOT, tmp_path / "build", *options)
+    execute([tool("cmake"), "--install", "build", "--prefix", str(tmp_path / "usr")], cwd=tmp_path)
+    paths = {"PKG_CONFIG_PATH": str(tmp_path / "usr" / lib / "pkgconfig")}
+    flags = execute([tool("pkg-config"), "--cflags", "--libs", "coupler_plugin"], cwd=tmp_path, **paths).stdout
+    execute(["gcc", str(HERE / "c" / "c_host.c"), "-o", "host", *flags.split()], cwd=tmp_path)
+    assert use(tmp_path / "host", config)["answer"] == "3 5 7"
+
+
 def test_a_host_finds_it_by_hand(prefix: Path, config: Path, tmp_path: Path) -> None:
     host = Hosts(tmp_path, prefix)
     assert use(host.compile("first_call.f90"), config)["answer"] == "T"

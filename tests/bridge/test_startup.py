@@ -52,6 +52,12 @@ def test_an_interpreter_of_another_version_is_refused(hosts: Hosts, config: Path
 
 
 @needs_the_installed_library
+def test_the_home_of_another_python_is_named(hosts: Hosts, config: Path) -> None:
+    result = hosts.run(hosts.compile("first_call.f90"), config, PYTHONHOME="/nowhere")
+    assert result["rc"] == str(int(Status.STARTUP))
+    assert "PYTHONHOME is set: unset it" in result["rc_message"]
+
+
 def test_an_environment_without_the_plugin_is_named(hosts: Hosts, config: Path, python: Path, tmp_path: Path) -> None:
     subprocess.run([python, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
     bare = tmp_path / "bare" / "bin" / "python3"

@@ -193,6 +193,26 @@ def test_error_in_the_thread_arrives_with_the_next_step(tmp_path: Path, couple: 
     assert np.all(out == 5.0)
 
 
+def test_error_in_the_thread_lets_the_host_bind_again(tmp_path: Path, couple: Couple) -> None:
+    model = write(tmp_path / "touchy.pt", Touchy(), [field("tas", "K", valid_range=[200, 330])], [field("tasmax", "K")])
+    coupler = couple({"model": model, "lag": 1, "guard": OFF}, cells=3)
+    tas, gone, out = np.full(3, 5.0), np.full(3, 7.0), np.full(3, 7.0)
+    coupler.bind("tas", tas)
+    coupler.bind("tasmax", gone)
+    coupler.step()
+    coupler.step()
+    gone[:], tas[1] = 7.0, -5.0
+    coupler.step()
+    gone[:], tas[1] = 7.0, 5.0
+    coupler.bind("tasmax", out)
+    with refused(Status.RUN, "negative input"):
+        coupler.step()
+    coupler.step()
+    coupler.step()
+    np.testing.assert_array_equal(out, 5.0)
+    np.testing.assert_array_equal(gone, 7.0)
+
+
 def test_error_in_the_thread_stops_a_restart(tmp_path: Path, couple: Couple) -> None:
     model = write(tmp_path / "touchy.pt", Touchy(), [field("tas", "K", valid_range=[200, 330])], [field("tasmax", "K")])
     coupler = couple({"model": model, "lag": 1, "guard": OFF}, cells=3, restart={})

@@ -46,6 +46,8 @@ contains
       call report_error('model_missing', coupler, rc)
       call coupler%init(argument(1)//'/good.yml', comm=0, start='2001-01-01', dt=3600.0d0, rc=rc)
       call report_error('comm_without_mpi', coupler, rc)
+      call coupler%init('f'//char(228)//'r.yml', start='2001-01-01', dt=3600.0d0, rc=rc)
+      call report_error('latin_1', coupler, rc)
    end subroutine wrong_files
 
    subroutine wrong_cells()
