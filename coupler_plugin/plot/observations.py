@@ -83,7 +83,7 @@ def pair(
             f"no site of '{path}' is within {within / 1000:g} km of a cell of '{results.path}'; the nearest is "
             f"{distance.min() / 1000:.0f} km away.",
         )
-    values = np.asarray(file[variable].transpose("time", domain.dims[0]).values, np.float64)[:, near]
+    values = np.asarray(domain.lay_out(file[variable]).values, np.float64)[:, near]
     means = _over_intervals(values, file, results, path)
     observed = Field(name, "observed", str(file[variable].attrs.get("units", "1")), means).to(units)
     emulated = results.field(name, observed.units)
