@@ -95,7 +95,7 @@ def read_intervals(file: xr.Dataset, path: Path, clock: Clock) -> list[tuple[int
             f"the times of the forcing '{path}' are no dates; give them units such as 'days since 2001-01-01', and a "
             "calendar.",
         )
-    if not _same_calendar(times[0], clock.calendar):
+    if not same_calendar(times[0], clock.calendar):
         calendar = times[0].calendar
         raise CouplerError(
             Status.CONFIG,
@@ -130,7 +130,7 @@ def _month(moment: int, clock: Clock) -> tuple[int, int]:
     return clock.micro(first), clock.micro(after)
 
 
-def _same_calendar(date: cftime.datetime, other: str) -> bool:
+def same_calendar(date: cftime.datetime, other: str) -> bool:
     """Return whether the calendar of a date is that of a run, as far as its dates go."""
     synonyms = {"gregorian": "standard", "365_day": "noleap", "366_day": "all_leap"}
     names = {synonyms.get(date.calendar, date.calendar), synonyms.get(other, other)}

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from coupler_plugin.driver.domain import Domain, read_domain
+from coupler_plugin.driver.records import same_calendar
 from coupler_plugin.driver.sites import Sites, nearest
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.plot.results import Field, Results, Values
@@ -122,8 +123,12 @@ def _as_domain(sites: Sites) -> Domain:
 def _over_intervals(values: Values, file: xr.Dataset, results: Results, path: Path) -> Values:
     """Return the means of the observations in each interval of the run, shape (times, sites)."""
     dates = file["time"].values
+    if not isinstance(dates[0], cftime.datetime):
+        raise CouplerError(
+            Status.CONFIG, f"the times of '{path}' are no dates; give them units such as 'days since 2001-01-01'."
+        )
     calendar = dates[0].calendar
-    if calendar != results.calendar and {calendar, results.calendar} != {"standard", "proleptic_gregorian"}:
+    if not same_calendar(dates[0], results.calendar):
         raise CouplerError(
             Status.CONFIG,
             f"'{path}' has the calendar '{calendar}', '{results.path}' the calendar '{results.calendar}': their days "

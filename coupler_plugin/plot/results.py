@@ -27,6 +27,10 @@ class Field:
     units: str
     values: Values
 
+    def mean(self) -> Values:
+        """Return the mean over the times at which a cell has a value; shape (cells,)."""
+        return np.asarray(np.ma.masked_invalid(self.values).mean(axis=0).filled(np.nan))
+
     def to(self, units: str | None) -> Field:
         """Return the field in other units.
 

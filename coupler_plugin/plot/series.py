@@ -34,7 +34,11 @@ def draw_series(axes: Axes, years: Values, lines: Mapping[str, Values], field: F
     for (label, values), colour in zip(lines.items(), _cycle(len(lines)), strict=True):
         axes.plot(years, values, color=colour, linewidth=1.1, label=label)
     finish(axes, title or field.label, readable(field.units), len(lines))
-    first, last = float(years[0]), float(years[-1])
+    label_times(axes, float(years[0]), float(years[-1]))
+
+
+def label_times(axes: Axes, first: float, last: float) -> None:
+    """Show a stretch of time from year to year, or from month to month where it is short [years]."""
     axes.set_xlim(first, max(last, first + 1e-3))
     if last - first < 1.5:
         months = np.arange(np.floor(first * 12), np.ceil(last * 12)).astype(int)
