@@ -99,7 +99,7 @@ def draw_map(
     beyond = extend or _beyond(values, low, high)
     bar = axes.figure.colorbar(
         shown, ax=axes, orientation="horizontal", extend=beyond, shrink=0.62, aspect=34, pad=0.03,
-        ticks=MaxNLocator(7),
+        ticks=MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]),
     )  # fmt: skip
     bar.set_label(readable(units))
     bar.outline.set_visible(False)

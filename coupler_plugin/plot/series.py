@@ -87,6 +87,7 @@ def finish(axes: Axes, title: str, units: str, lines: int) -> None:
     axes.set_ylabel(units)
     axes.grid(axis="y", color="0.92", linewidth=0.8)
     axes.set_axisbelow(True)
+    axes.yaxis.get_offset_text().set(x=-0.01, ha="right")  # a power of ten stands beside the legend, not below it
     if lines > 1:
         axes.legend(
             loc="lower left", bbox_to_anchor=(-0.01, 0.98), ncols=min(lines, 5), fontsize=8.5, handlelength=1.2,
