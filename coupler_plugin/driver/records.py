@@ -76,7 +76,7 @@ def open_forcing(path: Path) -> xr.Dataset:
     coder = xr.coders.CFDatetimeCoder(use_cftime=True)
     try:
         file = xr.open_dataset(path, decode_times=coder, engine="zarr" if path.suffix == ".zarr" else None)
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, RuntimeError, ValueError, ImportError) as error:
         raise CouplerError(Status.IO, f"cannot read the forcing '{path}': {error}.") from error
     if "time" not in file.variables:
         times = [name for name, index in file.indexes.items() if isinstance(index, xr.CFTimeIndex)]

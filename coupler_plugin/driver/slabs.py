@@ -57,12 +57,29 @@ class Files:
     def read(
         self, name: str, record: Record, count: int, places: NDArray[np.intp] | None = None
     ) -> NDArray[np.float64]:
-        """Return `count` records of one file on some places (all, without), shape (records, places)."""
-        file = self.files[record.file]
-        variable = self.domain.lay_out(file[self.variables[name]])
+        """Return `count` records of one file on some places (all, without), shape (records, places).
+
+        Raises
+        ------
+        CouplerError
+            IO, for a file that is damaged or gone.
+        """
+        variable = self.variables[name]
+        try:
+            return self._values(self.files[record.file], variable, slice(record.index, record.index + count), places)
+        except (OSError, RuntimeError, ValueError) as error:
+            path = self.paths[record.file]
+            raise CouplerError(
+                Status.IO, f"cannot read '{variable}' of the forcing '{path}', record {record.index + 1}: {error}."
+            ) from error
+
+    def _values(
+        self, file: xr.Dataset, name: Hashable, records: slice, places: NDArray[np.intp] | None
+    ) -> NDArray[np.float64]:
+        variable = self.domain.lay_out(file[name])
         if "time" not in variable.dims:
             variable = variable.expand_dims(time=file.sizes["time"])
-        part = variable.isel(time=slice(record.index, record.index + count))
+        part = variable.isel(time=records)
         if places is None or not places.size:
             return _flat(part)[:, slice(None) if places is None else places]
         # Of the first dimension, only what the places span: a rank does not read what others own.

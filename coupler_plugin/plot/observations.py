@@ -98,7 +98,7 @@ def _open(path: Path) -> xr.Dataset:
     coder = xr.coders.CFDatetimeCoder(use_cftime=True)
     try:
         return xr.open_dataset(path, decode_times=coder, engine="zarr" if path.suffix == ".zarr" else None)
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, RuntimeError, ValueError, ImportError) as error:
         raise CouplerError(Status.IO, f"cannot read the observations '{path}': {error}.") from error
 
 

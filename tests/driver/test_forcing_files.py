@@ -117,3 +117,17 @@ def test_columns_across_the_meridian_of_greenwich_have_their_areas() -> None:
     expected = area([-5.0, -2.5, 0.0, 2.5])
     np.testing.assert_allclose(area([355.0, 357.5, 0.0, 2.5]), expected)
     np.testing.assert_allclose(area([175.0, 177.5, -180.0, -177.5]), expected)
+
+
+def test_damaged_forcing_names_the_file_and_keeps_the_history_before_it(tmp_path: Path, offline: Offline) -> None:
+    file = forcing(0, 400, bounds=False)[["air_temperature"]]
+    file["air_temperature"][...] = 270.0 + np.random.default_rng(0).random((400, 3, 4))  # does not compress
+    file["air_temperature"].encoding = {"zlib": True, "chunksizes": (100, 3, 4)}
+    half = file.isel(time=slice(200, 400))
+    file.isel(time=slice(0, 200)).to_netcdf(tmp_path / "a.nc")
+    half.to_netcdf(tmp_path / "b.nc")
+    raw = (tmp_path / "b.nc").read_bytes()
+    (tmp_path / "b.nc").write_bytes(raw[: len(raw) // 2] + bytes(600) + raw[len(raw) // 2 + 600 :])
+    with refused(Status.IO, "b.nc", "'air_temperature'", "record 1"):
+        run(offline(["?.nc"], driver={"end": "2001-12-30"}))
+    assert len(temperature(tmp_path)) == 200
