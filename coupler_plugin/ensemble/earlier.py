@@ -104,5 +104,6 @@ def read_attributes(path: Path) -> dict[str, str] | None:
             return {str(name): str(value) for name, value in file.attrs.items()}
     except (OSError, RuntimeError, ValueError) as error:
         raise CouplerError(
-            Status.IO, f"'{path}' exists and is no file of an ensemble: {error}; move it away or replace it with --overwrite."
+            Status.IO,
+            f"'{path}' exists and is no file of an ensemble: {error}; move it away or replace it with --overwrite.",
         ) from error
