@@ -259,6 +259,19 @@ class Coupler:
 
     # --- before the first step ----------------------------------------------------------------------------------
 
+    def check_fields(self) -> None:
+        """Check that every input is given and every output goes somewhere, for who takes no step; a collective call.
+
+        Weights of emulators that have a grid of their own are made.
+
+        Raises
+        ------
+        CouplerError
+            as the first step would.
+        """
+        self._wiring.prepare()
+        together(self.comm, self._connect)
+
     def _meet(self, call: str) -> None:
         """Wait for all ranks; when they do not come, this coupler is at its end: ranks are at different calls."""
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from faults.processes import full_disk
 from refusal import refused
 from small_emulators import Product, field, write, write_carbon, write_echo
 
@@ -192,3 +193,16 @@ def test_normal_numbers_are_normal_and_uncorrelated_between_cells() -> None:
     numbers = normal(np.arange(1, 20_001), 1, "tas", 3)
     assert kstest(numbers, "norm").pvalue > 0.01
     assert abs(np.corrcoef(numbers[1:], numbers[:-1])[0, 1]) < 0.02
+
+
+def test_full_disk_is_an_error_that_says_how_much_room_there_is(couple: Couple) -> None:
+    n = 50_000
+    coupler = couple([], cells=None, record={"file": "cube.nc", "fields": ["tas"], "every": "1h"})
+    coupler.set_cells(np.arange(1, n + 1), np.zeros(n), np.zeros(n))
+    tas = np.zeros(n)
+    coupler.bind("tas", tas)
+    random = np.random.default_rng(0)
+    with full_disk(3_000_000), refused(Status.IO, "cube.nc", "GB are free there"):
+        for _ in range(40):
+            tas[:] = random.normal(size=n)  # does not compress
+            coupler.step()

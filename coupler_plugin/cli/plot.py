@@ -47,7 +47,7 @@ def draw_maps(file: Path, fields: tuple[str, ...], units: str | None, out: Path 
         axes.axis("off")
     for axes, name in zip(panels.flat, fields, strict=False):
         field = results.field(name, units)
-        plots.draw_map(axes, results.lon, results.lat, field.values.mean(axis=0), field.label, field.units)
+        plots.draw_map(axes, results.lon, results.lat, field.mean(), field.label, field.units)
     _save(plots, figure, file, "map", fields, out)
 
 
@@ -140,14 +140,9 @@ def compare(file: Path, other: Path, fields: tuple[str, ...], units: str | None,
         raise CouplerError(Status.CELLS, f"'{file}' and '{other}' have different cells; only like can be compared.")
     figure, panels = _panels(plt, len(fields), 2, 6.0, 3.9)
     for (left, right), name in zip(panels, fields, strict=True):
-        difference = plots.draw_difference(left, one, two, name, units)
-        for results, label, colour in ((one, "first", "#343a40"), (two, "second", "#2b7a4b")):
-            field = results.field(name, units)
-            right.plot(results.years(), results.mean(field.values), color=colour, linewidth=1.1, label=label)
-        right.set_title(f"{field.label}, mean over cells")
-        right.set_ylabel(field.units)
-        right.legend()
-        click.echo(f"{name}: largest difference of the means {abs(difference).max():.4g} {field.units}")
+        largest = plots.draw_difference(left, one, two, name, units)
+        plots.draw_means(right, {"first": one, "second": two}, name, units)
+        click.echo(f"{name}: largest difference of the means {largest:.4g} {one.field(name, units).units}")
     _save(plots, figure, file, "compare", fields, out)
 
 

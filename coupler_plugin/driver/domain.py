@@ -48,6 +48,15 @@ class Domain:
     area: NDArray[np.float64] | None
     shape: tuple[int, ...] = ()
 
+    def fits(self, variable: xr.DataArray) -> bool:
+        """Return whether a variable lies on the places, whatever its times and dimensions of one level."""
+        return {dim for dim, size in variable.sizes.items() if size > 1 or dim in self.dims} - {"time"} == {*self.dims}
+
+    def lay_out(self, variable: xr.DataArray) -> xr.DataArray:
+        """Return a variable that fits without dimensions of one level, those of the places last and in their order."""
+        others = [dim for dim in variable.dims if dim not in ("time", *self.dims)]
+        return variable.squeeze(others).transpose(..., *self.dims)
+
     def describe(self) -> str:
         """Return the extent of the places as a person reads it."""
         sizes = " x ".join(f"{size} {dim}" for dim, size in zip(self.dims, self.shape, strict=True))
@@ -65,6 +74,7 @@ def read_domain(file: xr.Dataset, variable: Hashable, path: str) -> Domain:
     """
     dims = tuple(dim for dim in file[variable].dims if dim != "time")
     lon, lat = (_coordinate(file, which, dims, path) for which in ("lon", "lat"))
+    dims = tuple(dim for dim in dims if file.sizes[dim] > 1 or dim in (*lon.dims, *lat.dims))  # no height of 2 m
     shape = tuple(file.sizes[dim] for dim in dims)
     area = next((v for v in file.variables.values() if v.attrs.get("standard_name") == "cell_area"), None)
     if area is not None and set(area.dims) == set(dims):
@@ -104,7 +114,8 @@ def _rectilinear_area(
     if lon.ndim != 1 or lat.ndim != 1 or lon.dims == lat.dims or min(lon.size, lat.size) < 2:
         return None
     edges = np.sin(np.deg2rad(np.clip(_edges(np.asarray(lat.values, np.float64)), -90.0, 90.0)))
-    widths = np.deg2rad(np.abs(np.diff(_edges(np.asarray(lon.values, np.float64)))))
+    east = np.unwrap(np.asarray(lon.values, np.float64), period=360.0)  # a region may lie across where they begin
+    widths = np.deg2rad(np.abs(np.diff(_edges(east))))
     area = EARTH_RADIUS**2 * np.abs(np.diff(edges))[:, None] * widths[None, :]
     return _flat(xr.Variable((lat.dims[0], lon.dims[0]), area), file, dims)
 

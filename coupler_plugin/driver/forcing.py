@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -140,11 +140,11 @@ class Forcing:
             CONFIG, when the file does not have it on the places.
         """
         file = self._files[0]
-        if name not in file.variables or set(file[name].dims) != set(self.domain.dims):
+        if name not in file.variables or "time" in file[name].dims or not self.domain.fits(file[name]):
             raise CouplerError(
                 Status.CONFIG, f"'{self._paths[0]}' has no variable '{name}' on the cells, which 'driver: mask' names."
             )
-        return np.asarray(file[name].transpose(*self.domain.dims).values, np.float64).reshape(-1)
+        return np.asarray(self.domain.lay_out(file[name]).values, np.float64).reshape(-1)
 
     # --- files --------------------------------------------------------------------------------------------------
 
@@ -187,11 +187,17 @@ class Forcing:
 
     def _check_files(self) -> None:
         """Check that all files have the variables of the first, in its units and on its places."""
-        for file, path in zip(self._files[1:], self._paths[1:], strict=True):
+        for file, path in zip(self._files, self._paths, strict=True):
             for name, variable in self.variables.items():
                 if variable not in file.data_vars:
                     raise CouplerError(
                         Status.CONFIG, f"'{path}' has no variable '{variable}', which '{self._paths[0]}' has."
+                    )
+                if not self.domain.fits(file[variable]):
+                    raise CouplerError(
+                        Status.CONFIG,
+                        f"'{variable}' lies on the dimensions {_joined(file[variable].dims)} in '{path}', the cells on "
+                        f"{_joined(self.domain.dims)}; bring it to them.",
                     )
                 units = str(file[variable].attrs.get("units", self.units[name]))
                 if units != self.units[name]:
@@ -208,4 +214,8 @@ class Forcing:
 
 
 def _list(file: xr.Dataset) -> str:
-    return ", ".join(str(name) for name in file.data_vars)
+    return _joined(file.data_vars)
+
+
+def _joined(names: Iterable[Hashable]) -> str:
+    return ", ".join(str(name) for name in names)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
-from rich.table import Table
+from rich.table import Column, Table
 
 from coupler_plugin.driver.run import Run
 from coupler_plugin.emulator.column import ColumnEmulator
@@ -13,19 +13,26 @@ from coupler_plugin.parallel import allgather
 
 
 def plan(run: Run) -> list[Table]:
-    """Return the plan as tables; a collective call.
+    """Return the plan as tables, once it is sure that the first step could be taken; a collective call.
 
     Memory is what the process holds by now, and what windows, states and forcing will take in addition.
+
+    Raises
+    ------
+    CouplerError
+        FIELD, when an emulator lacks an input or an output goes nowhere.
     """
     coupler = run.coupler
     assert coupler.cells
     cells = allgather(coupler.comm, coupler.cells.n)
     needs = allgather(coupler.comm, peak_memory() + _to_come(run))
+    coupler.check_fields()
     return [_forcing(run), _calls(run), _files(run), _ranks(run, cells, needs)]
 
 
 def _forcing(run: Run) -> Table:
-    table = Table("field", "variable", "units", "from", "between its times", title="reads", title_justify="left")
+    columns = _columns_of("field", "variable", "units", "from", "between its times")
+    table = Table(*columns, title="reads", title_justify="left")
     for forcing in run.forcings:
         for name, variable in forcing.variables.items():
             table.add_row(name, str(variable), forcing.units[name], forcing.covers, forcing.between)
@@ -33,7 +40,8 @@ def _forcing(run: Run) -> Table:
 
 
 def _calls(run: Run) -> Table:
-    table = Table("emulator", "version", "every", "first call", "reads", "gives", title="calls", title_justify="left")
+    columns = _columns_of("emulator", "version", "every", "first call", "reads", "gives")
+    table = Table(*columns, title="calls", title_justify="left")
     clock = run.coupler.clock
     for emulator in run.coupler.emulators:
         reads = ", ".join(entry.name for entry in (*emulator.manifest.inputs, *emulator.manifest.static))
@@ -45,9 +53,12 @@ def _calls(run: Run) -> Table:
 
 def _files(run: Run) -> Table:
     config = run.coupler.config
-    table = Table("file", "every", "holds", title="writes, on rank 0", title_justify="left")
+    table = Table(*_columns_of("file", "every", "holds"), title="writes, on rank 0", title_justify="left")
     for history in config.history:
         table.add_row(str(history.file), history.every, ", ".join(history.fields))
+    if config.record:
+        fields = ", ".join(config.record.fields or ["all that emulators take and give"])
+        table.add_row(str(config.record.file), config.record.every, fields)
     if config.restart:
         every = config.restart.every or "on an interrupt"
         table.add_row(str(config.restart.dir), every, f"restarts, the newest {config.restart.keep}")
@@ -67,6 +78,11 @@ def _ranks(run: Run, cells: list[int], needs: list[int]) -> Table:
     table.add_row("ranks", f"{len(cells)}, with {min(cells):,} to {max(cells):,} cells; each reads its own")
     table.add_row("memory of a rank", f"{max(needs) / 2**20:,.0f} MiB")
     return table
+
+
+def _columns_of(*names: str) -> list[Column]:
+    """Return columns that break long paths and names instead of cutting them off."""
+    return [Column(name, overflow="fold") for name in names]
 
 
 def _to_come(run: Run) -> int:

@@ -63,7 +63,7 @@ def read_records(files: Sequence[xr.Dataset], paths: Sequence[Path], clock: Cloc
 
 def expand_pattern(pattern: Path) -> list[Path]:
     """Return the files that a pattern names, sorted by name."""
-    if not any(sign in pattern.name for sign in "*?["):
+    if pattern.exists() or not any(sign in pattern.name for sign in "*?["):
         return [pattern]
     found = sorted(pattern.parent.glob(pattern.name))
     if not found:
@@ -72,12 +72,16 @@ def expand_pattern(pattern: Path) -> list[Path]:
 
 
 def open_forcing(path: Path) -> xr.Dataset:
-    """Open a NetCDF file or Zarr store, with its times in its own calendar."""
+    """Open a NetCDF file or Zarr store, with its times in its own calendar, on a dimension that is called `time`."""
     coder = xr.coders.CFDatetimeCoder(use_cftime=True)
     try:
-        return xr.open_dataset(path, decode_times=coder, engine="zarr" if path.suffix == ".zarr" else None)
-    except (OSError, ValueError, ImportError) as error:
+        file = xr.open_dataset(path, decode_times=coder, engine="zarr" if path.suffix == ".zarr" else None)
+    except (OSError, RuntimeError, ValueError, ImportError) as error:
         raise CouplerError(Status.IO, f"cannot read the forcing '{path}': {error}.") from error
+    if "time" not in file.variables:
+        times = [name for name, index in file.indexes.items() if isinstance(index, xr.CFTimeIndex)]
+        file = file.rename({times[0]: "time"}) if len(times) == 1 else file
+    return file
 
 
 def read_intervals(file: xr.Dataset, path: Path, clock: Clock) -> list[tuple[int, int]]:
@@ -85,8 +89,14 @@ def read_intervals(file: xr.Dataset, path: Path, clock: Clock) -> list[tuple[int
     if "time" not in file.variables or file.sizes.get("time", 0) == 0:
         raise CouplerError(Status.CONFIG, f"the forcing '{path}' has no times.")
     times: Any = file["time"].values
-    calendar = getattr(times[0], "calendar", None)
-    if calendar is None or not _same_calendar(times[0], clock.calendar):
+    if not isinstance(times[0], cftime.datetime):
+        raise CouplerError(
+            Status.CONFIG,
+            f"the times of the forcing '{path}' are no dates; give them units such as 'days since 2001-01-01', and a "
+            "calendar.",
+        )
+    if not same_calendar(times[0], clock.calendar):
+        calendar = times[0].calendar
         raise CouplerError(
             Status.CONFIG,
             f"the forcing '{path}' has the calendar '{calendar}', the run '{clock.calendar}'; write "
@@ -98,12 +108,17 @@ def read_intervals(file: xr.Dataset, path: Path, clock: Clock) -> list[tuple[int
     moments = clock.micros(times).tolist()
     if len(moments) < 2:
         raise CouplerError(
-            Status.CONFIG, f"the forcing '{path}' has one time and no bounds: what it stands for is not known."
+            Status.CONFIG,
+            f"the forcing '{path}' has one time and no bounds: what it stands for is not known; give it 'bounds', or "
+            "join it with its neighbours.",
         )
-    step = moments[1] - moments[0]
-    if 28 * _DAY <= step <= 31 * _DAY and step != 30 * _DAY:  # months of a calendar
-        return [_month(moment, clock) for moment in moments]
-    shift = step // 2 if moments[0] % step == step // 2 else 0
+    first, second = sorted(moments)[:2]
+    step = second - first
+    if 28 * _DAY <= step <= 31 * _DAY:
+        months = [_month(moment, clock) for moment in moments]
+        if len(set(months)) == len(months):  # as many days, from January on, come to two records in one
+            return months
+    shift = step // 2 if first % step == step // 2 else 0
     return [(moment - shift, moment - shift + step) for moment in moments]
 
 
@@ -115,7 +130,7 @@ def _month(moment: int, clock: Clock) -> tuple[int, int]:
     return clock.micro(first), clock.micro(after)
 
 
-def _same_calendar(date: cftime.datetime, other: str) -> bool:
+def same_calendar(date: cftime.datetime, other: str) -> bool:
     """Return whether the calendar of a date is that of a run, as far as its dates go."""
     synonyms = {"gregorian": "standard", "365_day": "noleap", "366_day": "all_leap"}
     names = {synonyms.get(date.calendar, date.calendar), synonyms.get(other, other)}

@@ -93,7 +93,7 @@ def replay(path: Path, model: Path, from_: str | None = None, sha256: str | None
         cube = xr.open_dataset(path, engine="zarr" if path.suffix == ".zarr" else None, decode_times=False)
         about = json.loads(cube.attrs["emulators"])
         coupling = yaml.safe_load(cube.attrs["coupling_file"]) or {}
-    except (OSError, ValueError, ImportError, LookupError) as error:
+    except (OSError, RuntimeError, ValueError, ImportError, LookupError) as error:
         raise CouplerError(Status.IO, f"'{path}' is no cube that 'record:' wrote: {error}.") from error
     with cube:
         return _Replay(path, cube, {"model": model, "sha256": sha256}, about, coupling).run(from_)

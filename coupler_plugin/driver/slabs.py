@@ -43,15 +43,43 @@ class Files:
 
     @property
     def count(self) -> int:
-        """Records that are read at a time."""
+        """Records that are read at a time, at most."""
         return max(1, _SLAB // max(1, self.domain.lon.size))
+
+    def neighbours(self, number: int) -> int:
+        """Return how many records from `number` on are read at a time: those that follow each other in one file."""
+        first = self.records[number]
+        for step, record in enumerate(self.records[number : number + self.count]):
+            if (record.file, record.index) != (first.file, first.index + step):
+                return step
+        return min(self.count, len(self.records) - number)
 
     def read(
         self, name: str, record: Record, count: int, places: NDArray[np.intp] | None = None
     ) -> NDArray[np.float64]:
-        """Return up to `count` records of one file on some places (all, without), shape (records, places)."""
-        variable = self.files[record.file][self.variables[name]]
-        part = variable.isel(time=slice(record.index, record.index + count)).transpose("time", *self.domain.dims)
+        """Return `count` records of one file on some places (all, without), shape (records, places).
+
+        Raises
+        ------
+        CouplerError
+            IO, for a file that is damaged or gone.
+        """
+        variable = self.variables[name]
+        try:
+            return self._values(self.files[record.file], variable, slice(record.index, record.index + count), places)
+        except (OSError, RuntimeError, ValueError) as error:
+            path = self.paths[record.file]
+            raise CouplerError(
+                Status.IO, f"cannot read '{variable}' of the forcing '{path}', record {record.index + 1}: {error}."
+            ) from error
+
+    def _values(
+        self, file: xr.Dataset, name: Hashable, records: slice, places: NDArray[np.intp] | None
+    ) -> NDArray[np.float64]:
+        variable = self.domain.lay_out(file[name])
+        if "time" not in variable.dims:
+            variable = variable.expand_dims(time=file.sizes["time"])
+        part = variable.isel(time=records)
         if places is None or not places.size:
             return _flat(part)[:, slice(None) if places is None else places]
         # Of the first dimension, only what the places span: a rank does not read what others own.
@@ -138,9 +166,10 @@ class Slabs:
         """Read the records from `number` on, as many as are worth a read, and fill gaps if that is asked for."""
         record = self._files.records[number]
         before = next((s.values[-1] for s in self._slabs if s.first + len(s.values) == number), None)
+        count = self._files.neighbours(number)
         parts, missing = [], []
         for place, name in enumerate(self._names):
-            values = self._files.read(name, record, self._files.count, self._places)
+            values = self._files.read(name, record, count, self._places)
             is_missing = ~np.isfinite(values)
             missing.append(np.count_nonzero(is_missing, axis=1))
             if self._holds and missing[-1].any():

@@ -102,7 +102,8 @@ def read_attributes(path: Path) -> dict[str, str] | None:
     try:
         with xr.open_dataset(path, decode_times=False, engine="zarr" if path.suffix == ".zarr" else None) as file:
             return {str(name): str(value) for name, value in file.attrs.items()}
-    except (OSError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise CouplerError(
-            Status.IO, f"'{path}' exists and is no file of an ensemble: {error}; move it away."
+            Status.IO,
+            f"'{path}' exists and is no file of an ensemble: {error}; move it away or replace it with --overwrite.",
         ) from error

@@ -96,7 +96,7 @@ class Observations:
         return mean
 
     def _read(self, file: xr.Dataset, variable: str, index: int) -> Values:
-        record = file[variable].isel(time=index).transpose(*self._domain.dims)
+        record = self._domain.lay_out(file[variable].isel(time=index))
         values = np.append(np.asarray(record.values, np.float64).reshape(-1), np.nan)
         return np.asarray(values[self._rows])  # place -1 is the NaN
 

@@ -27,6 +27,7 @@ from coupler_plugin.output.cf import DAY
 from coupler_plugin.output.history import Column
 from coupler_plugin.output.history_files import Contents, HistoryFile, Variable
 from coupler_plugin.parallel import Gather, together
+from coupler_plugin.storage import cannot_write
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -85,6 +86,7 @@ class Output:
         comm: MPI.Comm | None,
         standing: Standing | None = None,
     ) -> None:
+        self._path = path
         self._columns = columns
         self._shares = shares
         self._keeps = kept is not None
@@ -115,7 +117,7 @@ class Output:
                 self._files["statistics"] = history_files.create(path, self._contents(attributes))
                 if kept is not None:
                     self._files["members"] = history_files.create(kept, self._members_contents(attributes))
-            except (OSError, ImportError, ValueError) as error:
+            except (OSError, RuntimeError, ImportError, ValueError) as error:
                 what = "go on with" if self.intervals else "create"
                 files = " or ".join(f"'{file}'" for file in paths.values())
                 raise CouplerError(
@@ -205,7 +207,7 @@ class Output:
             if "members" in self._files:
                 self._files["members"].append(self.intervals, kept)
         except (OSError, RuntimeError) as error:
-            raise CouplerError(Status.IO, f"cannot write the files of the ensemble: {error}.") from error
+            raise cannot_write("files of the ensemble, such as", self._path, error) from error
 
     def _score(self, name: str, parts: Mapping[str, Values]) -> None:
         """Add an interval to the scores; rank 0 has all cells in the order of their ids."""

@@ -210,7 +210,7 @@ class History:
             ends = file.read("time") if self._is_instant else file.read("time_bounds")[:, 1]
             origin = self._clock.parse(file.attributes("time")["units"].removeprefix("days since ").split()[0])
             before = file.attributes().get("history", "")
-        except (OSError, LookupError, AttributeError, ValueError) as error:
+        except (OSError, RuntimeError, LookupError, AttributeError, ValueError) as error:
             raise CouplerError(
                 Status.IO, f"cannot go on with the history file '{self._path}': {error}; move it away."
             ) from error

@@ -32,6 +32,7 @@ from coupler_plugin.output import cf, history_files
 from coupler_plugin.output.cf import DAY
 from coupler_plugin.output.history_files import Contents, HistoryFile, Variable
 from coupler_plugin.parallel import Gather, allgather, broadcast, together
+from coupler_plugin.storage import cannot_write
 from coupler_plugin.windows import Window
 
 if TYPE_CHECKING:
@@ -222,8 +223,7 @@ class Recorder:
                     f"'{self.section.file}' needs zarr: pip install 'coupler_plugin[zarr]', or write NetCDF.",
                 ) from error
             except (OSError, RuntimeError, ValueError, LookupError) as error:
-                reason = getattr(error, "strerror", None) or error
-                raise CouplerError(Status.IO, f"cannot write the record '{self.section.file}': {reason}.") from error
+                raise cannot_write("record", self.section.file, error) from error
 
         together(self._comm, named)
 

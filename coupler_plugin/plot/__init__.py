@@ -4,7 +4,7 @@
 Needs matplotlib (the extra `plot`). `coupler-plugin plot` draws from the command line; the examples use the same.
 """
 
-from coupler_plugin.plot.comparison import draw_difference, draw_scatter, draw_taylor
+from coupler_plugin.plot.comparison import draw_difference, draw_means, draw_scatter, draw_taylor
 from coupler_plugin.plot.maps import draw_map
 from coupler_plugin.plot.observations import Pairs, pair
 from coupler_plugin.plot.results import Results, read
@@ -19,6 +19,7 @@ __all__ = [
     "Score",
     "draw_difference",
     "draw_map",
+    "draw_means",
     "draw_scatter",
     "draw_seasons",
     "draw_series",

@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from coupler_plugin.plot.maps import draw_map
-from coupler_plugin.plot.results import Field, Results, Values
+from coupler_plugin.plot.results import Field, Results
 from coupler_plugin.plot.scores import Score, score
-from coupler_plugin.plot.series import readable
+from coupler_plugin.plot.series import finish, label_times, readable
 from coupler_plugin.plot.style import COLOURS, EMULATED
 
 #: of points, once the colours are used up
@@ -85,10 +85,20 @@ def draw_taylor(axes: Axes, scores: Mapping[str, Score], title: str) -> None:
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8.5)
 
 
-def draw_difference(axes: Axes, one: Results, other: Results, name: str, units: str | None = None) -> Values:
-    """Draw a map of how a field differs between two runs, second minus first, and return the difference."""
+def draw_difference(axes: Axes, one: Results, other: Results, name: str, units: str | None = None) -> float:
+    """Draw a map of how a field differs between two runs, second minus first, and return the largest difference."""
     first, second = one.field(name, units), other.field(name, units)
-    difference = np.nanmean(second.values, axis=0) - np.nanmean(first.values, axis=0)
+    difference = second.mean() - first.mean()
     title = f"{first.label}, second minus first run"
     draw_map(axes, one.lon, one.lat, difference, title, first.units, is_difference=True)
-    return np.asarray(difference)
+    return float(np.abs(difference[np.isfinite(difference)]).max(initial=0.0))
+
+
+def draw_means(axes: Axes, runs: Mapping[str, Results], name: str, units: str | None = None) -> None:
+    """Draw the mean over cells of a field in several runs, which may have other times."""
+    for (label, run), colour in zip(runs.items(), COLOURS, strict=False):
+        field = run.field(name, units)
+        axes.plot(run.years(), run.mean(field.values), color=colour, linewidth=1.1, label=label)
+    finish(axes, f"{field.label}, mean over cells", readable(field.units), len(runs))
+    times = np.concatenate([run.years() for run in runs.values()])
+    label_times(axes, float(times.min()), float(times.max()))

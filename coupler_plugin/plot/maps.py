@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import Colormap, Normalize
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from coupler_plugin.plot.results import Values
@@ -97,8 +98,9 @@ def draw_map(
     axes.set_title(title)
     beyond = extend or _beyond(values, low, high)
     bar = axes.figure.colorbar(
-        shown, ax=axes, orientation="horizontal", extend=beyond, shrink=0.62, aspect=34, pad=0.03
-    )
+        shown, ax=axes, orientation="horizontal", extend=beyond, shrink=0.62, aspect=34, pad=0.03,
+        ticks=MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]),
+    )  # fmt: skip
     bar.set_label(readable(units))
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0)

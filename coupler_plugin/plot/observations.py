@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from coupler_plugin.driver.domain import Domain, read_domain
+from coupler_plugin.driver.records import same_calendar
 from coupler_plugin.driver.sites import Sites, nearest
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.plot.results import Field, Results, Values
@@ -83,7 +84,7 @@ def pair(
             f"no site of '{path}' is within {within / 1000:g} km of a cell of '{results.path}'; the nearest is "
             f"{distance.min() / 1000:.0f} km away.",
         )
-    values = np.asarray(file[variable].transpose("time", domain.dims[0]).values, np.float64)[:, near]
+    values = np.asarray(domain.lay_out(file[variable]).values, np.float64)[:, near]
     means = _over_intervals(values, file, results, path)
     observed = Field(name, "observed", str(file[variable].attrs.get("units", "1")), means).to(units)
     emulated = results.field(name, observed.units)
@@ -97,7 +98,7 @@ def _open(path: Path) -> xr.Dataset:
     coder = xr.coders.CFDatetimeCoder(use_cftime=True)
     try:
         return xr.open_dataset(path, decode_times=coder, engine="zarr" if path.suffix == ".zarr" else None)
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, RuntimeError, ValueError, ImportError) as error:
         raise CouplerError(Status.IO, f"cannot read the observations '{path}': {error}.") from error
 
 
@@ -122,8 +123,12 @@ def _as_domain(sites: Sites) -> Domain:
 def _over_intervals(values: Values, file: xr.Dataset, results: Results, path: Path) -> Values:
     """Return the means of the observations in each interval of the run, shape (times, sites)."""
     dates = file["time"].values
+    if not isinstance(dates[0], cftime.datetime):
+        raise CouplerError(
+            Status.CONFIG, f"the times of '{path}' are no dates; give them units such as 'days since 2001-01-01'."
+        )
     calendar = dates[0].calendar
-    if calendar != results.calendar and {calendar, results.calendar} != {"standard", "proleptic_gregorian"}:
+    if not same_calendar(dates[0], results.calendar):
         raise CouplerError(
             Status.CONFIG,
             f"'{path}' has the calendar '{calendar}', '{results.path}' the calendar '{results.calendar}': their days "

@@ -27,6 +27,10 @@ class Field:
     units: str
     values: Values
 
+    def mean(self) -> Values:
+        """Return the mean over the times at which a cell has a value; shape (cells,)."""
+        return np.asarray(np.ma.masked_invalid(self.values).mean(axis=0).filled(np.nan))
+
     def to(self, units: str | None) -> Field:
         """Return the field in other units.
 
@@ -125,7 +129,7 @@ def read(path: Path) -> Results:
         units, calendar = str(time.attrs["units"]), str(time.attrs["calendar"])
         bounds = file["time_bounds"].values if "time_bounds" in file else np.repeat(time.values[:, None], 2, axis=1)
         ids = file["id"].values.reshape(-1)
-    except (OSError, KeyError, ValueError, ImportError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, ImportError) as error:
         raise CouplerError(Status.IO, f"cannot read '{path}' as the history of a run: {error}.") from error
     if time.size == 0:
         raise CouplerError(Status.IO, f"the history '{path}' has no records.")

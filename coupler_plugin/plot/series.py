@@ -34,7 +34,11 @@ def draw_series(axes: Axes, years: Values, lines: Mapping[str, Values], field: F
     for (label, values), colour in zip(lines.items(), _cycle(len(lines)), strict=True):
         axes.plot(years, values, color=colour, linewidth=1.1, label=label)
     finish(axes, title or field.label, readable(field.units), len(lines))
-    first, last = float(years[0]), float(years[-1])
+    label_times(axes, float(years[0]), float(years[-1]))
+
+
+def label_times(axes: Axes, first: float, last: float) -> None:
+    """Show a stretch of time from year to year, or from month to month where it is short [years]."""
     axes.set_xlim(first, max(last, first + 1e-3))
     if last - first < 1.5:
         months = np.arange(np.floor(first * 12), np.ceil(last * 12)).astype(int)
@@ -83,6 +87,7 @@ def finish(axes: Axes, title: str, units: str, lines: int) -> None:
     axes.set_ylabel(units)
     axes.grid(axis="y", color="0.92", linewidth=0.8)
     axes.set_axisbelow(True)
+    axes.yaxis.get_offset_text().set(x=-0.01, ha="right")  # a power of ten stands beside the legend, not below it
     if lines > 1:
         axes.legend(
             loc="lower left", bbox_to_anchor=(-0.01, 0.98), ncols=min(lines, 5), fontsize=8.5, handlelength=1.2,

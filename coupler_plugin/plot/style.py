@@ -43,7 +43,7 @@ AMOUNT: Final[Colormap] = LinearSegmentedColormap.from_list(
     "amount", ["#f7f4e9", "#dfe8c5", "#a8d08d", "#5aa469", "#1f7a5c", "#0e4a4f"]
 )
 DIFFERENCE: Final[Colormap] = LinearSegmentedColormap.from_list(
-    "difference", ["#0b4f6c", "#3f94a8", "#d2e8e2", "#f7f7f5", "#f2e1c4", "#dcae6c", "#a96a24", "#5f3608"]
+    "difference", ["#0b4f6c", "#3f94a8", "#d2e8e2", "#f7f7f5", "#f2e1c4", "#c98f45", "#5f3608"]
 )
 
 

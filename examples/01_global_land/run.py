@@ -38,6 +38,7 @@ def main() -> int:
     results.write(summary, OUT / "summary.json")
     figures.draw(result, OUT)
     results.show(summary)
+    print(f"Figures and files: {OUT}")
     return 0
 
 

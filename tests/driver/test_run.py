@@ -405,6 +405,25 @@ def test_plan_says_who_reads_what_when_and_where_and_writes_nothing(tmp_path: Pa
     assert sorted(file.name for file in tmp_path.iterdir()) == ["echo.pt", "f.nc", "run.yml"]
 
 
+def test_plan_breaks_long_paths_and_lists_the_record(tmp_path: Path, offline: Offline) -> None:
+    forcing(0, 12).to_netcdf(tmp_path / "f.nc")
+    console = Console(width=80, record=True)
+    for table in plan(prepare(offline(["f.nc"], record={"file": "cube.nc"}))):
+        console.print(table)
+    text = console.export_text()
+    assert "…" not in text
+    assert "all that emulators" in text
+
+
+def test_plan_refuses_what_the_first_step_would(tmp_path: Path, offline: Offline) -> None:
+    forcing(0, 12).to_netcdf(tmp_path / "f.nc")
+    with refused(Status.FIELD, "'lai'", "goes nowhere"):
+        plan(prepare(offline(["f.nc"], history={"file": "history.nc", "fields": ["tas"]})))
+    forcing(0, 12).drop_vars("swdown").to_netcdf(tmp_path / "dark.nc")
+    with refused(Status.FIELD, "'rsds'"):
+        plan(prepare(offline(["dark.nc"], emulator="carbon")))
+
+
 @pytest.mark.parametrize("section", ["history", "restart", "report"])
 def test_place_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path, offline: Offline, section: str) -> None:
     forcing(0, 10).to_netcdf(tmp_path / "f.nc")

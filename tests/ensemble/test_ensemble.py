@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
+from faults.processes import full_disk
 from refusal import refused
 
 from coupler_plugin import Status
@@ -373,3 +374,16 @@ def test_command_draws_a_picture_of_each_field(tmp_path: Path) -> None:
         assert picture.stat().st_size > 20_000
     again = CliRunner().invoke(commands, ["ensemble", str(path)])
     assert "complete already" in again.output
+
+
+def test_what_a_full_disk_left_is_refused_and_may_be_replaced(tmp_path: Path) -> None:
+    write_run(tmp_path, "carbon")
+    ensemble = write_ensemble(tmp_path, members=2, perturb=NOISE, keep=None)
+    command = [sys.executable, "-m", "coupler_plugin", "ensemble", str(ensemble)]
+    with full_disk(43_000):
+        ended = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert ended.returncode == Status.IO, ended.stderr
+    assert "statistics.nc': NetCDF: HDF error (" in ended.stderr
+    with refused(Status.IO, "statistics.nc", "NetCDF"):
+        run_ensemble(ensemble)
+    run_ensemble(ensemble, overwrite=True)

@@ -22,6 +22,8 @@ from matplotlib import image
 
 from coupler_plugin import plot
 from coupler_plugin.plot.maps import find_grid
+from coupler_plugin.plot.results import Field
+from coupler_plugin.plot.style import DIFFERENCE
 
 Couple = Callable[..., Coupler]
 LON, LAT = (values.ravel() for values in np.meshgrid(np.arange(-180.0, 180.0, 30.0), np.arange(-75.0, 90.0, 30.0)))
@@ -152,6 +154,34 @@ def test_grid_is_found_from_its_cells_alone() -> None:
 def test_scattered_places_are_no_grid() -> None:
     rng = np.random.default_rng(1)
     assert find_grid(rng.uniform(-180, 180, 200), rng.uniform(-90, 90, 200)) is None
+
+
+@pytest.mark.parametrize(("of_run", "of_file"), [("gregorian", "standard"), ("365_day", "noleap")])
+def test_names_of_one_calendar_are_alike(couple: Couple, tmp_path: Path, of_run: str, of_file: str) -> None:
+    coupler = couple([], calendar=of_run, dt=86_400.0, history={"file": "h.nc", "fields": ["tas"]})
+    coupler.bind("tas", np.full(coupler.cells.n, 15.0), "degC")
+    coupler.step()
+    coupler.finalize()
+    results = plot.read(coupler.config.history[0].file)
+    observed = observations(tmp_path / "o.nc", [results.lat[0]], [results.lon[0]], calendar=of_file)
+    assert np.isfinite(plot.pair(results, "tas", observed).observed.values).all()
+
+
+def test_observations_without_dates_are_refused(couple: Couple, tmp_path: Path) -> None:
+    results = plot.read(write(couple, {"file": "h.nc", "fields": ["tas"]}))
+    with xr.open_dataset(observations(tmp_path / "o.nc", [15.0], [0.1]), decode_times=False) as file:
+        file.assign_coords(time=("time", np.arange(8.0))).to_netcdf(tmp_path / "bare.nc")
+    with refused(Status.CONFIG, "bare.nc", "'days since"):
+        plot.pair(results, "tas", tmp_path / "bare.nc")
+
+
+def test_mean_over_times_leaves_out_those_without_a_value() -> None:
+    field = Field("lai", "leaf area index", "1", np.array([[np.nan, np.nan], [1.0, np.nan], [3.0, np.nan]]))
+    np.testing.assert_array_equal(field.mean(), [2.0, np.nan])
+
+
+def test_no_difference_has_no_colour() -> None:
+    assert np.ptp(DIFFERENCE(0.5)[:3]) < 0.05
 
 
 def test_map_shows_each_cell_in_the_colour_of_its_value() -> None:
