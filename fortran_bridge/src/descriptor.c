@@ -11,16 +11,6 @@
 #include "coupler_plugin.h"
 
 /* Called by the host itself, the others by the module alone. */
-/* Elements in a dimension. gfortran says -4 of x(5:0), which has none. It says -1 both of x(5:3) and of the last dimension
- * of an assumed-size array, whose end nobody knows; the plugin refuses that. */
-static int64_t extent_of(const CFI_cdesc_t *descriptor, int dimension)
-{
-    CFI_index_t extent = descriptor->dim[dimension].extent;
-    int is_unknown = extent == -1 && dimension == descriptor->rank - 1;
-
-    return extent < 0 && !is_unknown ? 0 : extent;
-}
-
 coupler_array coupler_array_of_descriptor(const CFI_cdesc_t *descriptor);
 
 #ifdef __GNUC__
@@ -45,6 +35,16 @@ static int type_of(CFI_type_t type)
     if (type == CFI_type_int32_t) return COUPLER_INT32;
     if (type == CFI_type_int64_t) return COUPLER_INT64;
     return 0;
+}
+
+/* Elements in a dimension. gfortran says -4 of x(5:0), which has none. It says -1 both of x(5:3) and of the last dimension
+ * of an assumed-size array, whose end nobody knows; the plugin refuses that. */
+static int64_t extent_of(const CFI_cdesc_t *descriptor, int dimension)
+{
+    CFI_index_t extent = descriptor->dim[dimension].extent;
+    int is_unknown = extent == -1 && dimension == descriptor->rank - 1;
+
+    return extent < 0 && !is_unknown ? 0 : extent;
 }
 
 coupler_array coupler_array_of_descriptor(const CFI_cdesc_t *descriptor)
