@@ -191,7 +191,10 @@ class Answers:
     def _close(self, closing: Closing, begin: int, end: int) -> None:
         kept: NDArray[np.bool_] = np.any(self._kept[:, closing.outputs], axis=1)
         values = np.array(self._values, np.float64, copy=self._plan.budget == "stop" or None)
-        changed, broken = closing.close(values, kept, begin, end)
+        changed, broken, unknown = closing.close(values, kept, begin, end)
+        for place in closing.outputs if unknown.size else ():
+            why = f"where {closing.limit}, its limit, is not known"
+            self._act("finite", self._plan.outputs[place].finite, place, unknown, why)
         if not changed.size:
             return
         if broken.size and self._plan.budget == "stop":
