@@ -175,7 +175,7 @@ class Alarm:
     def __init__(self, clock: Clock, every: str) -> None:
         self.interval = parse_interval(every)
         self._clock = clock
-        if self.interval.micro % clock.dt or (not self.interval.micro and 86_400 * _MICRO % clock.dt):
+        if (self.interval.micro or self._common_length()) % clock.dt:
             raise CouplerError(
                 Status.CONFIG,
                 f"'every: {every}' is not a whole number of the host's steps of {clock.dt / _MICRO:g} s; "
@@ -198,6 +198,12 @@ class Alarm:
         """Look ahead to the next moment, after having rung."""
         self.last = self._clock.now
         self.next = self._after(self.last)
+
+    def _common_length(self) -> int:
+        """Return the microseconds of which every interval of so many months is a multiple: a day, or all of it."""
+        year = _DAYS.get(self._clock.calendar)
+        is_whole = self.interval.months % 12 == 0 or self._clock.calendar == "360_day"
+        return (round(year * self.interval.months / 12) if year and is_whole else 1) * _FIXED["d"]
 
     def _after(self, now: int) -> int:
         if self.interval.micro:

@@ -129,6 +129,27 @@ def test_interval_that_is_no_multiple_of_the_step_is_refused() -> None:
         Alarm(Clock("2001-01-01", 7 * 3600, "standard"), "1mon")
 
 
+@pytest.mark.parametrize(
+    ("calendar", "days", "every", "lengths"),
+    [("360_day", 30, "1mon", 30), ("360_day", 5, "3mon", 90), ("noleap", 5, "1yr", 365), ("366_day", 61, "2yr", 732)],
+)
+def test_months_and_years_that_are_always_as_long_may_have_steps_of_days(
+    calendar: str, days: int, every: str, lengths: int
+) -> None:
+    clock, moments = rings("2000-01-01", days * 86_400, calendar, every, 2000)
+    assert len(moments) > 20
+    assert {b - a for a, b in pairwise(moments)} == {lengths * DAY}
+    assert clock.date(moments[0]).day == 1
+
+
+@pytest.mark.parametrize(
+    ("calendar", "days", "every"), [("noleap", 5, "1mon"), ("360_day", 7, "1mon"), ("standard", 5, "1yr")]
+)
+def test_months_and_years_that_steps_of_days_do_not_meet_are_refused(calendar: str, days: int, every: str) -> None:
+    with refused(Status.CONFIG, f"every: {every}", "whole number"):
+        Alarm(Clock("2000-01-01", days * 86_400, calendar), every)
+
+
 def test_interval_shorter_than_the_step_is_refused() -> None:
     with refused(Status.CONFIG, "every: 1h", "86400 s"):
         Alarm(Clock("2001-01-01", 86_400, "standard"), "1h")

@@ -156,6 +156,7 @@ WRONG = {
     "history every": (H + ", every: 1x}", CONFIG, ":2:45", ["'1x'", "'6h'"]),
     "history from": (H + ", from: soon}", CONFIG, ":2:44", ["'soon'", "YYYY-MM-DD"]),
     "day of no calendar": (H + ", from: 2001-02-30}", CONFIG, ":2:44", ["'2001-02-30'", "'standard'"]),
+    "constant by two names": (E + "constants:\n  pr: 1\n  rainf: 2", CONFIG, ":4:10", ["'pr'", "'rainf'"]),
     "constants a list": (E + "constants: [co2]", CONFIG, ":2:1", ["'constants'"]),
     "constant a word": (E + "constants: {co2: many}", CONFIG, ":2:18", ["'many'", "'370 ppm'"]),
     "constant without gap": (E + "constants: {co2: 370ppm}", CONFIG, ":2:18", ["'370ppm'", "'370 ppm'"]),

@@ -652,7 +652,7 @@ def test_host_that_goes_on_after_an_error_meets_the_next_alarms_at_their_times(c
     assert [emulator.calls for emulator in coupler.emulators] == [3, 2]
     with netCDF4.Dataset(tmp_path / "history.nc") as file:
         np.testing.assert_allclose(file["time_bounds"][:] * 24, [[0, 3], [6, 9]])
-    assert [path.name[-5:] for path in sorted((tmp_path / "restart").glob("rpointer.*"))] == ["10800", "32400"]
+    assert [path.name[-5:] for path in sorted((tmp_path / "restart").glob("rpointer.*-?????"))] == ["10800", "32400"]
 
 
 def test_each_coupler_runs_with_its_own_threads(couple: Couple, tmp_path: Path) -> None:

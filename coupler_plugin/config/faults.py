@@ -33,6 +33,7 @@ def faults(config: Config) -> Iterator[tuple[Keys, CouplerError]]:
         checks.append((keys, partial(fields.__getitem__, name)))
     for name, text in config.constants.items():
         checks.append((("constants", name), partial(_check_constant, fields, name, text)))
+        checks.append((("constants", name), partial(_refuse_alias, fields, name, list(config.constants))))
     for place, history in enumerate(config.history):
         for index, (name, _) in enumerate(history.entries):
             checks.append((("history", place, "fields", index), partial(fields.__getitem__, name)))
@@ -57,6 +58,16 @@ def faults(config: Config) -> Iterator[tuple[Keys, CouplerError]]:
 
 def _refuse_twice(file: Path) -> None:
     raise CouplerError(Status.CONFIG, f"two histories are written to '{file}'; give each a file of its own.")
+
+
+def _refuse_alias(fields: Fields, name: str, names: list[str]) -> None:
+    """Refuse a constant of a field that an earlier one gives by another name."""
+    for other in names[: names.index(name)]:
+        if fields[other].name == fields[name].name:
+            raise CouplerError(
+                Status.CONFIG,
+                f"'{other}' and '{name}' are two names of the field '{fields[name].name}'; give one constant for it.",
+            )
 
 
 def _check_comparison(fields: Fields, text: str) -> None:

@@ -28,7 +28,7 @@ from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.exchange import producers
 from coupler_plugin.fields import FieldEntry
 from coupler_plugin.parallel import allgather, any_of, broadcast, rank_of, size_of, together
-from coupler_plugin.restart.files import newest
+from coupler_plugin.restart.files import begin, newest, progress_file
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -102,6 +102,9 @@ def run(path: Path, comm: MPI.Comm | None = None, overwrite: bool = False, resum
     coupler = ready.coupler
     coupler.writers.patience = _PATIENCE
     clock, timers = coupler.clock, coupler.timers
+    if restart := coupler.config.restart:
+        stamp = clock.stamp(clock.start)
+        together(comm, lambda: begin(restart.dir, restart.name, stamp) if rank_of(comm) == 0 else None)
     try:
         with Interrupt() as interrupt, ProgressLine(clock, ready.end, rank_of(comm) == 0) as progress:
             was_interrupted = False
@@ -201,11 +204,20 @@ def _start(config: Config, section: DriverSection, resume: bool) -> str:
     """Return the time at which a run begins: the newest restart's, if it is to go on."""
     if not resume:
         return section.start
-    found = config.restart and newest(config.restart.dir, config.restart.name)
-    if not found:
-        where = f"in '{config.restart.dir}'" if config.restart else "named by the coupling file: it has no 'restart:'"
+    if config.restart is None:
+        where = "named by the coupling file: it has no 'restart:'"
         raise CouplerError(Status.CONFIG, f"there is no restart {where}, from which to go on; run without --resume.")
-    if Clock(found, 1.0, config.calendar).now >= Clock(section.end, 1.0, config.calendar).now:
+    found = newest(config.restart.dir, config.restart.name)
+    clock = Clock(section.start, 1.0, config.calendar)
+    if not found or clock.parse(found) < clock.now:
+        progress = progress_file(config.restart.dir, config.restart.name)
+        earlier = f", or remove '{progress}' to go on from one of an earlier run" if progress.exists() else ""
+        raise CouplerError(
+            Status.CONFIG,
+            f"there is no restart of this run in '{config.restart.dir}', from which to go on; run without --resume"
+            f"{earlier}.",
+        )
+    if clock.parse(found) >= clock.parse(section.end):
         raise CouplerError(Status.CONFIG, f"the newest restart is of {found}, and the run ends at {section.end}.")
     return found
 

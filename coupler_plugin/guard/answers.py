@@ -46,6 +46,8 @@ class Answers:
     budgets : sequence of Closing
     lost : array of int
         Cells of this call whose answers were not finite.
+    was_blended : bool array, shape (n,)
+        Where the host's own value was blended into the answers before.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Answers:
         self.bound: Collection[str] = ()
         self.budgets: Sequence[Closing] = ()
         self.lost = NONE
+        self.was_blended = np.zeros(cells.n, bool)
         self._plan = plan
         self._outputs = manifest.outputs
         self._name = manifest.name
@@ -121,7 +124,8 @@ class Answers:
     def hold(self, place: int, rows: Rows, why: str) -> None:
         """Keep the previous answers of an output and of all that is bound to it.
 
-        Where the host's own value was in force before, or no answer has been given yet, the host's own value stays.
+        Where the host's own value was in force before, whole or blended in, or no answer has been given yet, the host's
+        own value stays.
 
         Raises
         ------
@@ -131,7 +135,7 @@ class Answers:
         assert self._previous is not None
         channels = np.flatnonzero(np.isin(self._output_of, self._plan.outputs[place].group))
         before = self._previous[rows[:, None], channels]
-        is_lacking = np.isnan(before).any(axis=1)
+        is_lacking = np.isnan(before).any(axis=1) | self.was_blended[rows]
         self.give_back(place, rows[is_lacking], f"{why}, and there is no previous answer to hold")
         self._values[rows[~is_lacking, None], channels] = before[~is_lacking]
 
@@ -191,7 +195,10 @@ class Answers:
     def _close(self, closing: Closing, begin: int, end: int) -> None:
         kept: NDArray[np.bool_] = np.any(self._kept[:, closing.outputs], axis=1)
         values = np.array(self._values, np.float64, copy=self._plan.budget == "stop" or None)
-        changed, broken = closing.close(values, kept, begin, end)
+        changed, broken, unknown = closing.close(values, kept, begin, end)
+        for place in closing.outputs if unknown.size else ():
+            why = f"where {closing.limit}, its limit, is not known"
+            self._act("finite", self._plan.outputs[place].finite, place, unknown, why)
         if not changed.size:
             return
         if broken.size and self._plan.budget == "stop":

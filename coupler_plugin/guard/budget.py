@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from coupler_plugin._native import ffi, lib
 from coupler_plugin.cells import Values
 from coupler_plugin.emulator.manifest import Budget
+from coupler_plugin.guard.band import LARGEST
 from coupler_plugin.guard.reading import Reading
 from coupler_plugin.guard.tally import NONE, Rows
 
@@ -24,6 +25,8 @@ from coupler_plugin.guard.tally import NONE, Rows
 _ROUNDING: Final = 1.0e-5
 #: outcome of a cell in which more than rounding was closed
 _BROKEN: Final = 2
+#: outcome of one that could not be closed, because nobody knows what there is
+_UNKNOWN: Final = 3
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Closing:
     factors: Values
     supply: Sequence[tuple[float, Reading]] = ()
 
-    def close(self, values: Values, kept: NDArray[np.bool_], begin: int, end: int) -> tuple[Rows, Rows]:
+    def close(self, values: Values, kept: NDArray[np.bool_], begin: int, end: int) -> tuple[Rows, Rows, Rows]:
         """Scale the terms where the budget is broken.
 
         Parameters
@@ -67,6 +70,8 @@ class Closing:
             Cells whose terms were scaled.
         broken : int array
             Those in which it was by more than rounding.
+        unknown : int array
+            Cells whose terms have a limit that is no number.
         """
         outcome = np.empty(len(values), np.int8)
         available = self._available(begin, end)
@@ -82,8 +87,10 @@ class Closing:
         plan.slack, plan.rounding = self._slack, _ROUNDING
         plan.outcome = ffi.from_buffer("char[]", outcome)
         if not lib.packing_close(plan):
-            return NONE, NONE
-        return np.flatnonzero(outcome), np.flatnonzero(outcome == _BROKEN)
+            return NONE, NONE, NONE
+        is_unknown = outcome == _UNKNOWN
+        closed = np.flatnonzero(outcome.astype(bool) & ~is_unknown)
+        return closed, np.flatnonzero(outcome == _BROKEN), np.flatnonzero(is_unknown)
 
     @property
     def text(self) -> str:
@@ -91,16 +98,26 @@ class Closing:
         names = " + ".join(self.budget.terms)
         if self.budget.equals is not None:
             return f"where {names} is not {self.budget.equals:g}"
+        return f"where {names} exceeds {self.limit}"
+
+    @property
+    def limit(self) -> str:
+        """What the terms may not exceed, for errors."""
         limit = self.budget.at_most
-        return f"where {names} exceeds {' + '.join(limit) if isinstance(limit, dict) else f'{limit:g}'}"
+        return " + ".join(limit) if isinstance(limit, dict) else f"{limit:g}"
 
     def _available(self, begin: int, end: int) -> Values | None:
-        """Return what there is for the terms in each cell; None where the budget has one number."""
+        """Return what there is for the terms in each cell, NaN where a field of it is no number or a fill value.
+
+        None where the budget has one number.
+        """
         if not self.supply:
             return None
         with np.errstate(all="ignore"):  # what is no number is looked for, not warned of
             amounts = [factor * reading.run(begin, end) for factor, reading in self.supply]
             available: Values = np.maximum(sum(amounts[1:], amounts[0]), 0.0)
+            for amount in amounts:
+                available[~(np.abs(amount) <= LARGEST)] = np.nan
         return available
 
     @cached_property

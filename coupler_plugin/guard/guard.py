@@ -179,6 +179,7 @@ class Guard:
         self._is_calm = False
         if self._previous is not None and self.is_done:
             np.copyto(self._previous, self.answers)
+            np.less(self.weight, 1.0, out=self._outputs.was_blended)
         if not self.tally.is_clean:
             self._forget()
             self.is_done = False
@@ -234,6 +235,8 @@ class Guard:
         is_kept = self.kept | (self.weight < 1.0)[:, np.newaxis] | (not self.is_done)
         memory: dict[str, NDArray[Any]] = {"flags": self.tally.flags, "counts": self.tally.counts}
         memory["kept"] = is_kept.astype(np.uint8)
+        if self._plan.unseen == "blend":
+            memory["weight"] = self.weight
         if self.answers is not self._blocks.outputs:
             memory["answers"] = self.answers
         return memory

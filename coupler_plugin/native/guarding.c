@@ -57,10 +57,11 @@ static char close_sum(const packing_budget *budget, double *values, double total
     return error > budget->rounding * target ? 2 : 1;
 }
 
-/* Bring terms down to what is available in one cell, and return the outcome. */
+/* Bring terms down to what is available in one cell, and return the outcome: 3 where nobody knows what there is. */
 static char close_limit(const packing_budget *budget, double *values, double demand, double available)
 {
     demand *= budget->seconds;
+    if (isnan(available)) return demand > 0.0 ? 3 : 0;
     if (!(demand > available * (1.0 + budget->slack))) return 0;
     /* A share that is no normal number has too few digits to keep the sum below what is available. */
     const double share = available / demand < DBL_MIN ? 0.0 : available / demand;

@@ -2,8 +2,9 @@
 """Restart files: all that a coupler must remember, in one NetCDF file keyed by cell id.
 
 A file is written under a temporary name, synced and renamed; only then is its `rpointer` file written, which carries
-its hash. A restart without a pointer, or whose hash differs, is no restart. Files are read by rank 0 in slabs of cells,
-of which every rank takes its own: any number of ranks can go on from any other number.
+its hash. A restart without a pointer, or whose hash differs, is no restart. At last the file `rpointer.NAME` says how
+far the run has come: what is later was left by a run before it. Files are read by rank 0 in slabs of cells, of which
+every rank takes its own: any number of ranks can go on from any other number.
 """
 
 from __future__ import annotations
@@ -228,6 +229,7 @@ class RestartFiles:
             sync(temporary)
             temporary.replace(path)
             write_text(self._pointer(stamp), f"{path.name} {digest}\n")
+            write_text(progress_file(self._folder, self._name), f"{stamp}\n")
             sync(self._folder)
             self._remove_older(stamp)
 
@@ -318,15 +320,49 @@ def _rows(shape: Sequence[int]) -> int:
 
 def _pointers(folder: Path, name: str) -> list[Path]:
     """Return the pointers of a coupler's restarts in the order of their times; the year may have five digits."""
-    return sorted(folder.glob(f"rpointer.{name}.*-*-*-?????"), key=lambda path: (len(path.name), path.name))
+    return sorted(folder.glob(f"rpointer.{name}.*-*-*-?????"), key=lambda path: _order(_stamp(path)))
+
+
+def _stamp(pointer: Path) -> str:
+    return pointer.name.rpartition(".")[2]
+
+
+def _order(stamp: str) -> tuple[int, str]:
+    return len(stamp), stamp
+
+
+def progress_file(folder: Path, name: str) -> Path:
+    """Return the file that says how far the last run has come."""
+    return folder / f"rpointer.{name}"
+
+
+def begin(folder: Path, name: str, stamp: str) -> None:
+    """Say that a run begins at a time, so that none goes on from later restarts, which an earlier run left.
+
+    Raises
+    ------
+    CouplerError
+        IO, when that cannot be written.
+    """
+    pointers = _pointers(folder, name)
+    if pointers and _order(_stamp(pointers[-1])) > _order(stamp):
+        path = progress_file(folder, name)
+        with _writing(path):
+            write_text(path, f"{stamp}\n")
 
 
 def newest(folder: Path, name: str) -> str | None:
-    """Return the time of the newest restart in a folder, as ``YYYY-MM-DDTHH:MM:SS``; None without one."""
-    pointers = _pointers(folder, name)
-    if not pointers:
+    """Return the time of the newest restart of the last run in a folder, as ``YYYY-MM-DDTHH:MM:SS``; None without one.
+
+    Where nothing says how far that run has come, as in folders of earlier versions, the latest restart is taken.
+    """
+    stamps = [_stamp(pointer) for pointer in _pointers(folder, name)]
+    with suppress(FileNotFoundError):
+        reached = progress_file(folder, name).read_text(encoding="utf-8").strip()
+        stamps = [stamp for stamp in stamps if _order(stamp) <= _order(reached)]
+    if not stamps:
         return None
-    date, _, seconds = pointers[-1].name.rpartition(".")[2].rpartition("-")
+    date, _, seconds = stamps[-1].rpartition("-")
     minutes, second = divmod(int(seconds), 60)
     return f"{date}T{minutes // 60:02d}:{minutes % 60:02d}:{second:02d}"
 

@@ -164,7 +164,7 @@ def test_interrupt_finishes_the_step_and_exits_130(tmp_path: Path, offline: Offl
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"interrupted" in errors
-    assert len(list((tmp_path / "restart").glob("rpointer.*"))) == 1
+    assert len(list((tmp_path / "restart").glob("rpointer.*-?????"))) == 1
 
 
 def test_gap_is_refused_with_both_files(tmp_path: Path, offline: Offline) -> None:
@@ -303,6 +303,45 @@ def test_interrupted_run_of_two_ranks_goes_on_where_it_stopped(tmp_path: Path, o
 def _day(number: int) -> str:
     """Return the date a number of days after the start, in the 360-day calendar."""
     return f"2001-{number // 30 + 1:02d}-{number % 30 + 1:02d}"
+
+
+def test_resume_takes_no_restart_of_a_run_that_was_there_before(tmp_path: Path, offline: Offline) -> None:
+    """The first run came to its end; the second was begun anew and stops at first before, then after a restart."""
+
+    def give(warmer: float, impossible: int | None = None) -> None:
+        file = forcing(0, 10)
+        file["air_temperature"] += warmer
+        if impossible is not None:
+            file.air_temperature[impossible, 1, 2] = 1000.0
+        (tmp_path / "f.nc").unlink(missing_ok=True)  # open files of this process keep what they had
+        file.to_netcdf(tmp_path / "f.nc")
+
+    path = offline(["f.nc"], emulator="carbon", restart={"every": "2d"})
+    give(warmer=1.0)
+    run(path)
+    whole = history(tmp_path)
+    shutil.rmtree(tmp_path / "restart")
+    give(warmer=0.0)
+    run(path, overwrite=True)
+    give(warmer=1.0, impossible=0)
+    with refused(Status.RUN, "1000"):
+        run(path, overwrite=True)
+    with refused(Status.CONFIG, "no restart of this run", "rpointer.coupler"):
+        run(path, resume=True)
+    give(warmer=1.0, impossible=6)
+    with refused(Status.RUN, "1000"):
+        run(path, overwrite=True)
+    give(warmer=1.0)
+    assert run(path, resume=True).restarted_from == "2001-01-07-00000"
+    assert history(tmp_path).equals(whole)
+
+
+def test_resume_takes_no_restart_from_before_the_start(tmp_path: Path, offline: Offline) -> None:
+    forcing(0, 10).to_netcdf(tmp_path / "f.nc")
+    run(offline(["f.nc"], restart={"every": "4d"}))
+    path = offline(["f.nc"], restart={}, driver={"start": "2001-01-10"})
+    with refused(Status.CONFIG, "no restart of this run", "without --resume"):
+        run(path, resume=True)
 
 
 def test_resume_without_a_restart_is_refused(tmp_path: Path, offline: Offline) -> None:

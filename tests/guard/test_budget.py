@@ -104,6 +104,23 @@ def test_no_more_evaporates_than_the_water_there(tmp_path: Path) -> None:
     assert rig.counts == {("budget", "evspsbl"): 2}
 
 
+@pytest.mark.parametrize("unknown", [np.nan, np.inf, 1e20])
+def test_water_that_nobody_knows_leaves_no_answer_that_can_be_right(tmp_path: Path, unknown: float) -> None:
+    rig = evaporation(tmp_path)
+    words = ("'evspsbl'", "where mrso + snw, its limit, is not known", "in cell 2", "one of 1 such", "'finite: hold'")
+    with refused(Status.RUN, *words):
+        rig.step(x=24.0, mrso=[5.0, unknown, 5.0, 5.0], snw=0.0, evspsbl=-9.0)
+    assert (rig.arrays["evspsbl"] == -9.0).all()
+
+
+def test_water_that_nobody_knows_is_dealt_with_by_the_guard_of_what_is_not_finite(tmp_path: Path) -> None:
+    rig = evaporation(tmp_path, {"finite": "fallback"})
+    after = rig.step(x=[24.0, 24.0, -24.0, 24.0], mrso=[5.0, np.nan, np.nan, 0.5], snw=0.0, evspsbl=7.0)["evspsbl"]
+    np.testing.assert_allclose(after * 3600.0, [1.0, 7.0 * 3600.0, -1.0, 0.5], rtol=1e-12)
+    assert rig.counts == {("finite", "evspsbl"): 1, ("budget", "evspsbl"): 1}
+    assert rig.emulator.guard.tally.flags[:, 0].tolist() == [0, 5, 0, 4]
+
+
 def test_limit_may_be_a_number_in_the_units_of_the_output(tmp_path: Path) -> None:
     rig = evaporation(tmp_path, budget={"terms": {"evspsbl": 1}, "at_most": 12.0})
     np.testing.assert_allclose(rig.step(x=[6.0, 12.0, 24.0, 99.0])["evspsbl"] * 86_400, [6.0, 12.0, 12.0, 12.0])
@@ -144,7 +161,7 @@ def test_closed_sum_is_exact_to_rounding_and_closing_again_changes_nothing(
     assert (values >= 0).all()
     np.testing.assert_allclose(values.sum(axis=1), total, rtol=16 * EPS)
     again = values.copy()
-    changed, _ = closing.close(again, kept, 0, 1)
+    changed, *_ = closing.close(again, kept, 0, 1)
     assert changed.size == 0
     assert bits(again) == bits(values)
 
@@ -155,7 +172,7 @@ def test_limited_sum_is_kept_and_only_what_is_too_much_is_scaled(shares: list[li
     before = values.copy()
     closing = Closing(Budget(terms={"y": 1}, at_most=limit), (0,), np.arange(4), np.ones(4))
     kept = np.zeros(len(values), bool)
-    changed, _ = closing.close(values, kept, 0, 1)
+    changed, *_ = closing.close(values, kept, 0, 1)
     positive = np.maximum(values, 0).sum(axis=1)
     assert (positive <= limit * (1 + 32 * EPS)).all()
     same = np.setdiff1d(np.arange(len(values)), changed)

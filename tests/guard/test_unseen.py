@@ -54,6 +54,31 @@ def test_blend_goes_over_to_the_host_within_one_standard_deviation(tmp_path: Pat
     assert rig.step(x=[4.0, 10.5, 1.0, 13.0], y=8.0)["y"].tolist() == [4.0, 0.75 * 10.5 + 2.0, 1.0, 8.0]
 
 
+def test_host_stays_where_an_answer_that_was_blended_cannot_be_held(tmp_path: Path) -> None:
+    """What was in force is then no answer of the emulator, and not to be had again."""
+    rig = single(tmp_path, {"unseen": "blend", "input": "hold"})
+    assert rig.step(x=[4.0, 10.5, 11.0, 13.0], y=100.0)["y"].tolist() == [4.0, 0.75 * 10.5 + 25.0, 55.5, 100.0]
+    assert rig.step(x=np.nan, y=8.0)["y"].tolist() == [4.0, 8.0, 8.0, 8.0]
+    assert rig.step(x=[np.nan, 5.0, np.nan, 6.0], y=9.0)["y"].tolist() == [4.0, 5.0, 9.0, 6.0]
+    assert rig.step(x=np.nan, y=10.0)["y"].tolist() == [4.0, 5.0, 10.0, 6.0]
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_that_an_answer_was_blended_goes_over_a_restart(tmp_path: Path, lag: int) -> None:
+    def rig(start: str) -> Rig:
+        guard = {"unseen": "blend", "input": "hold"}
+        return single(tmp_path, guard, start=start, restart={}, emulator={"lag": lag} if lag else None)
+
+    first = rig("2001-01-01")
+    first.step(x=[4.0, 10.5, 11.0, 13.0], y=100.0)
+    first.coupler.write_restart()
+    second = rig("2001-01-01T01:00:00")
+    for host in (8.0, 9.0):
+        ways = [one.step(x=np.nan, y=host)["y"] for one in (first, second)]
+        assert bits(ways[0]) == bits(ways[1])
+    assert ways[1].tolist() == [4.0, 9.0, 9.0, 9.0]
+
+
 def test_blended_closure_is_the_sum_of_blended_terms(tmp_path: Path) -> None:
     outputs = [
         field("gpp", "g m-2 d-1"),

@@ -47,7 +47,7 @@ def carbon(tmp_path: Path) -> Callable[..., Path]:
 
 
 def pointers(folder: Path) -> list[str]:
-    return sorted(path.name for path in (folder / "restart").glob("rpointer.*"))
+    return sorted(path.name for path in (folder / "restart").glob("rpointer.*-?????"))
 
 
 def test_steps_after_the_restart_are_undone(tmp_path: Path, carbon: Callable[..., Path]) -> None:
@@ -163,6 +163,26 @@ def test_restart_that_was_just_written_stays_beside_later_ones_of_a_run_before(
     run(carbon(every="1d", keep=2, read="never"), 0, 3 * DAY)
     days = (3, 4, 5, 7)
     assert pointers(tmp_path) == [f"rpointer.coupler.2001-01-{day:02d}-00000" for day in days]
+    assert newest(tmp_path / "restart", "coupler") == "2001-01-04T00:00:00"
+
+
+def test_of_restarts_that_nothing_is_known_of_the_latest_is_the_newest(
+    tmp_path: Path, carbon: Callable[..., Path]
+) -> None:
+    """So it is in folders of earlier versions; a kill before `rpointer.coupler` was written leaves the one before."""
+    run(carbon(every="2d", keep=2), 0, 7 * DAY)
+    known = tmp_path / "restart" / "rpointer.coupler"
+    assert known.read_text() == "2001-01-07-00000\n"
+    known.unlink()
+    assert newest(tmp_path / "restart", "coupler") == "2001-01-07T00:00:00"
+    known.write_text("2001-01-06-00000\n")
+    assert newest(tmp_path / "restart", "coupler") == "2001-01-05T00:00:00"
+
+
+def test_restart_that_was_taken_away_leaves_the_one_before(tmp_path: Path, carbon: Callable[..., Path]) -> None:
+    run(carbon(every="2d", keep=2), 0, 7 * DAY)
+    (tmp_path / "restart" / "rpointer.coupler.2001-01-07-00000").unlink()
+    assert newest(tmp_path / "restart", "coupler") == "2001-01-05T00:00:00"
 
 
 def test_run_goes_on_into_years_of_five_digits(tmp_path: Path, couple: Callable[..., Coupler]) -> None:
