@@ -95,7 +95,7 @@ typedef struct {
     double seconds;          /**< what the sum is multiplied with before it is compared with what is available */
     double slack;            /**< share by which a budget that was closed may be missed */
     double rounding;         /**< share by which rounding in the module may miss it: more is an intervention */
-    char *outcome;           /**< of each cell: 0 nothing done, 1 closed, 2 by more than rounding, 3 the limit is no number */
+    char *outcome;           /**< of each cell: 0 nothing done, 1 closed, 2 by more than rounding, 3 limit is no number */
 } packing_budget;
 
 /** How far the rows of a block lie from a mean, in units that a triangular matrix makes independent. */
