@@ -96,15 +96,15 @@ class Exchange:
     def _check_levels(self, name: str, size: int) -> None:
         """Check the levels of an array against all emulators that take or give its field."""
         for emulator in self._emulators:
-            given = () if emulator.is_shadow else emulator.outputs
-            for verb, variables in (("takes", emulator.manifest.inputs), ("gives", given)):
-                for wanted in variables:
-                    if self._fields[wanted.name] is self._fields[name] and wanted.size != size:
-                        raise CouplerError(
-                            Status.ARRAY,
-                            f"bind: the number of levels of '{name}' is {size}, but the emulator '{emulator.name}' {verb} "
-                            f"{wanted.size}; bind an array with as many.",
-                        )
+            taken = [(variable, "takes") for variable in emulator.manifest.inputs]
+            given = [(variable, "gives") for variable in emulator.outputs if not emulator.is_shadow]
+            for variable, verb in taken + given:
+                if self._fields[variable.name] is self._fields[name] and variable.size != size:
+                    raise CouplerError(
+                        Status.ARRAY,
+                        f"bind: the number of levels of '{name}' is {size}, but the emulator '{emulator.name}' {verb} "
+                        f"{variable.size}; bind an array with as many.",
+                    )
 
     def travels(self, name: str, emulator: ColumnEmulator) -> bool:
         """Return whether a field that an emulator asks for lies on the host's cells."""
