@@ -156,7 +156,7 @@ class Coupler:
             Default: the field's canonical units.
         """
         self._expect("bind", self.cells is not None, "call set_cells before it")
-        self._exchange.bind(name, array, units)
+        self._exchange.bind(name, array, units, self._is_prepared)
         if self._is_prepared:
             self._expect("bind", not self._is_begun, "call step_end before it")
             for emulator in self._calls.lagged:
@@ -308,6 +308,8 @@ class Coupler:
         self._meet("the first step")
         assert self.cells is not None
         with never_alone(self.comm, "before the first step"):
+            for window in self._windows.values():
+                window.accumulators.clear()  # of a first step that failed: arrays may have been bound anew since
             self._wiring.prepare()
             if self._restarts:
                 self._restarts.read(self.cells, self.emulators)

@@ -270,7 +270,7 @@ def rows(facts: Facts) -> list[tuple[str, str, str]]:
     return [
         ("machine", f"{socket.gethostname()}, {platform.system()} {platform.machine()}", ""),
         ("processors", f"{facts.processors}, {facts.allowed} of them for this process",
-         f"{facts.ranks} ranks here, 'threads:' of the coupling file each"),
+         f"ranks here: {facts.ranks}, each with the 'threads:' of the coupling file"),
         ("GPUs", ", ".join(facts.gpus) or "none", f"emulators run on {device}; arrays bound with 'device' {bound}"),
         ("Python", facts.python, ""),
         ("libpython", facts.libpython or "none", "hosts load it"),

@@ -75,8 +75,11 @@ class Exchange:
         """Cells of this rank."""
         return self._cells.n
 
-    def bind(self, name: str, array: NDArray[Any] | torch.Tensor, units: str | None) -> None:
-        """Take over an array of the host; `Coupler.bind` says more."""
+    def bind(self, name: str, array: NDArray[Any] | torch.Tensor, units: str | None, is_prepared: bool) -> None:
+        """Take over an array of the host; `Coupler.bind` says more.
+
+        Once the run is prepared, an array that is bound again must be like the one before it.
+        """
         entry = self._fields[name]
         units = entry.units if units is None else units
         self._fields.conversion(entry.name, units, entry.units)
@@ -84,20 +87,24 @@ class Exchange:
             binding = Binding(DeviceArray(name, array, self._cells), units)
         else:
             binding = Binding(HostArray(name, array, self._cells), units)
+        self._check_levels(name, binding.array.size)
         before = self._bindings.get(entry.name)
-        if before and (before.array.size, before.units) != (binding.array.size, units):
-            raise CouplerError(
-                Status.ARRAY,
-                f"bind: '{name}' was bound with {before.array.size} levels in '{before.units}' and is now bound with "
-                f"{binding.array.size} levels in '{units}'; an array that is bound again keeps both.",
-            )
-        if before and before.array.memory != binding.array.memory:
-            raise CouplerError(
-                Status.ARRAY,
-                f"bind: '{name}' was bound in {before.array.memory} and is now bound in {binding.array.memory}; an "
-                "array that is bound again stays where it was.",
-            )
+        if is_prepared and before is not None:
+            _check_alike(name, before, binding)
         self._bindings[entry.name] = binding
+
+    def _check_levels(self, name: str, size: int) -> None:
+        """Check the levels of an array against all emulators that take or give its field."""
+        for emulator in self._emulators:
+            taken = [(variable, "takes") for variable in emulator.manifest.inputs]
+            given = [(variable, "gives") for variable in emulator.outputs if not emulator.is_shadow]
+            for variable, verb in taken + given:
+                if self._fields[variable.name] is self._fields[name] and variable.size != size:
+                    raise CouplerError(
+                        Status.ARRAY,
+                        f"bind: the number of levels of '{name}' is {size}, but the emulator '{emulator.name}' {verb} "
+                        f"{variable.size}; bind an array with as many.",
+                    )
 
     def travels(self, name: str, emulator: ColumnEmulator) -> bool:
         """Return whether a field that an emulator asks for lies on the host's cells."""
@@ -358,4 +365,20 @@ def _check_size(emulator: ColumnEmulator, wanted: Variable | Output, size: int) 
         raise CouplerError(
             Status.ARRAY,
             f"'{wanted.name}' of the emulator '{emulator.name}' has {wanted.size} levels, the other side has {size}.",
+        )
+
+
+def _check_alike(name: str, before: Binding, now: Binding) -> None:
+    """Check that an array that takes the place of another has its levels and units, and lies where it lay."""
+    if (before.array.size, before.units) != (now.array.size, now.units):
+        raise CouplerError(
+            Status.ARRAY,
+            f"bind: '{name}' was bound with {before.array.size} levels in '{before.units}' and is now bound with "
+            f"{now.array.size} levels in '{now.units}'; an array that is bound again keeps both.",
+        )
+    if before.array.memory != now.array.memory:
+        raise CouplerError(
+            Status.ARRAY,
+            f"bind: '{name}' was bound in {before.array.memory} and is now bound in {now.array.memory}; an array that "
+            "is bound again stays where it was.",
         )

@@ -205,18 +205,51 @@ def test_host_may_bind_again_after_reallocation(couple: Couple, tmp_path: Path) 
 def test_array_that_is_bound_again_keeps_levels_and_units(couple: Couple) -> None:
     coupler = couple([])
     coupler.bind("tas", np.zeros(3), "K")
+    coupler.step()
     with refused(Status.ARRAY, "'tas'", "'K'", "'degC'"):
         coupler.bind("tas", np.zeros(3), "degC")
     with refused(Status.ARRAY, "1 levels", "4 levels"):
         coupler.bind("tas", np.zeros((3, 4)), "K")
 
 
+def test_units_may_be_corrected_until_the_first_step(couple: Couple, tmp_path: Path) -> None:
+    coupler = couple(echo(tmp_path))
+    lai = np.zeros(3)
+    coupler.bind("tas", np.full(3, 10.0), "K")
+    coupler.bind("lai", lai)
+    coupler.bind("tas", np.full(3, 10.0), "degC")
+    coupler.step()
+    np.testing.assert_allclose(lai, 283.15, rtol=1e-6)
+
+
+def test_array_may_be_corrected_when_the_first_step_has_failed(couple: Couple, tmp_path: Path) -> None:
+    history = {"file": str(tmp_path / "missing" / "history.nc"), "fields": ["tsl", "snw"], "every": "2h"}
+    coupler = couple([], history=history)
+    coupler.bind("tsl", np.zeros((3, 4)))
+    coupler.bind("snw", np.zeros(3), "kg m-2")
+    (tmp_path / "missing").write_text("a file where a folder should be")
+    with refused(Status.IO):
+        coupler.step()
+    (tmp_path / "missing").unlink()
+    coupler.bind("tsl", np.ones((3, 5)))
+    for _ in range(2):
+        coupler.step()
+    coupler.finalize()
+    with netCDF4.Dataset(tmp_path / "missing" / "history.nc") as file:
+        np.testing.assert_array_equal(file["tsl"][:], np.ones((1, 5, 3)))
+
+
 def test_levels_of_host_and_emulator_must_agree(couple: Couple, tmp_path: Path) -> None:
     coupler = couple(write_echo(tmp_path / "soil.pt", field("tsl", "K", size=4), field("mrso", "kg m-2", size=4)))
-    coupler.bind("tsl", np.zeros((3, 5)))
-    coupler.bind("mrso", np.zeros((3, 4)))
-    with refused(Status.ARRAY, "'tsl'", "'soil'", "4 levels", "5"):
-        coupler.step()
+    with refused(Status.ARRAY, "'tsl'", "'soil' takes 4", "5"):
+        coupler.bind("tsl", np.zeros((3, 5)))
+    with refused(Status.ARRAY, "'mrso'", "'soil' gives 4", "1"):
+        coupler.bind("mrso", np.zeros(3))
+    tsl, mrso = np.ones((3, 4)), np.zeros((3, 4))
+    coupler.bind("tsl", tsl)
+    coupler.bind("mrso", mrso)
+    coupler.step()
+    np.testing.assert_array_equal(mrso, tsl)
 
 
 def test_levels_may_lie_anywhere(couple: Couple, tmp_path: Path) -> None:

@@ -145,6 +145,7 @@ def test_tensor_of_another_shape(couple: Couple) -> None:
 def test_rebinding_keeps_the_kind_of_memory(couple: Couple) -> None:
     coupler = couple()
     coupler.bind("tas", torch.zeros(3))
+    coupler.step()
     coupler.bind("tas", torch.ones(3))
     with refused(Status.ARRAY, "'tas' was bound in memory of the device cpu and is now bound in the host's memory"):
         coupler.bind("tas", np.zeros(3))

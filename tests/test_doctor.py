@@ -65,7 +65,7 @@ def test_machine_of_the_tests_is_looked_at_without_starting_mpi_here() -> None:
     assert 1 <= facts.allowed <= facts.processors
     assert "netCDF4" in facts.hdf5
     text = " ".join(" ".join(row) for row in rows(facts))
-    for words in (facts.torch, "emulators run on", "makes weights", "libpython"):
+    for words in (facts.torch, "emulators run on", "makes weights", "libpython", "ranks here: 1,"):
         assert words in text
 
 

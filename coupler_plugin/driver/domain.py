@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cells of an offline run: the places of a forcing file, and this rank's share of them.
 
-Horizontal dimensions may be (lat, lon), (y, x) with two-dimensional coordinates, or a list of sites: whatever is not
-time is flattened, and a cell's id is its place in that order, from 1.
+Horizontal dimensions may be (lat, lon), (y, x) with two-dimensional coordinates, or a list of sites: those of longitude
+and latitude are flattened, and a cell's id is its place in that order, from 1.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, Final
 
+import cf_units
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -70,16 +71,24 @@ def read_domain(file: xr.Dataset, variable: Hashable, path: str) -> Domain:
     Raises
     ------
     CouplerError
-        CELLS, when the file has no longitudes or latitudes for it.
+        CELLS, when the file has no longitudes or latitudes for it; CONFIG, when a cell has several values of it; UNITS,
+        when the file's areas of cells are in units of something else.
     """
     dims = tuple(dim for dim in file[variable].dims if dim != "time")
     lon, lat = (_coordinate(file, which, dims, path) for which in ("lon", "lat"))
-    dims = tuple(dim for dim in dims if file.sizes[dim] > 1 or dim in (*lon.dims, *lat.dims))  # no height of 2 m
+    for dim in dims:
+        if dim not in (*lon.dims, *lat.dims) and file.sizes[dim] > 1:  # one is a height of 2 m
+            raise CouplerError(
+                Status.CONFIG,
+                f"'{variable}' in '{path}' has {file.sizes[dim]} values along '{dim}' in each cell, where a field has "
+                "one; select or average them before the run.",
+            )
+    dims = tuple(dim for dim in dims if dim in (*lon.dims, *lat.dims))
     shape = tuple(file.sizes[dim] for dim in dims)
-    area = next((v for v in file.variables.values() if v.attrs.get("standard_name") == "cell_area"), None)
-    if area is not None and set(area.dims) == set(dims):
-        return Domain(dims, _flat(lon, file, dims), _flat(lat, file, dims), _flat(area, file, dims), shape)
-    return Domain(dims, _flat(lon, file, dims), _flat(lat, file, dims), _rectilinear_area(lon, lat, file, dims), shape)
+    area = _given_area(file, dims, path)
+    if area is None:
+        area = _rectilinear_area(lon, lat, file, dims)
+    return Domain(dims, _flat(lon, file, dims), _flat(lat, file, dims), area, shape)
 
 
 def share(places: NDArray[np.intp], rank: int, size: int, grain: int = 1) -> NDArray[np.intp]:
@@ -105,6 +114,22 @@ def _flat(variable: xr.Variable, file: xr.Dataset, dims: tuple[Hashable, ...]) -
     sizes: Any = {dim: file.sizes[dim] for dim in dims}
     wide = variable.set_dims(sizes)  # type: ignore[no-untyped-call]
     return np.asarray(wide.transpose(*dims).values, np.float64).reshape(-1)
+
+
+def _given_area(file: xr.Dataset, dims: tuple[Hashable, ...], path: str) -> NDArray[np.float64] | None:
+    """Return the areas that a file gives for its cells [m2]."""
+    for name, variable in file.variables.items():
+        if variable.attrs.get("standard_name") == "cell_area" and set(variable.dims) == set(dims):
+            units = str(variable.attrs.get("units", "m2"))
+            try:
+                return np.asarray(cf_units.Unit(units).convert(_flat(variable, file, dims), "m2"))
+            except ValueError as error:
+                raise CouplerError(
+                    Status.UNITS,
+                    f"the areas of cells '{name}' in '{path}' have the units '{units}', which cannot be converted to "
+                    "'m2'; correct their attribute 'units'.",
+                ) from error
+    return None
 
 
 def _rectilinear_area(

@@ -75,7 +75,9 @@ def _ranks(run: Run, cells: list[int], needs: list[int]) -> Table:
     table.add_row("grid", run.forcings[0].domain.describe())
     sites = "" if run.farthest is None else f", sites at most {run.farthest / 1000:.1f} km from their forcing"
     table.add_row("cells", f"{sum(cells):,}{sites}")
-    table.add_row("ranks", f"{len(cells)}, with {min(cells):,} to {max(cells):,} cells; each reads its own")
+    table.add_row("ranks", f"{len(cells):,}")
+    share = f"{max(cells):,}" if min(cells) == max(cells) else f"{min(cells):,} to {max(cells):,}"
+    table.add_row("cells of a rank", f"{share}; it reads its own")
     table.add_row("memory of a rank", f"{max(needs) / 2**20:,.0f} MiB")
     return table
 

@@ -7,6 +7,7 @@ What a file is, its ending tells; a further format is one file beside `torchscri
 from __future__ import annotations
 
 import hashlib
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -60,7 +61,9 @@ def load(
     data = together(comm, lambda: _read(path, expected) if rank_of(comm) == 0 else b"")
     data = broadcast(comm, data)
     asked = Asked(dropout, device, precision, expected is not None)
-    with torch.inference_mode():  # parameters made here carry nothing of autograd into a step
+    # Parameters that are made here carry nothing of autograd into a step; that TorchScript ages is no news to a user.
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
         return together(comm, partial(_load, path, data, asked))
 
 

@@ -144,6 +144,7 @@ class _Zarr:
 
     def __init__(self, group: Any) -> None:
         self._group = group
+        self._arrays = dict(group.arrays())  # each look at the group reads files
 
     @classmethod
     def create(cls, path: Path, contents: Contents) -> _Zarr:
@@ -190,11 +191,10 @@ class _Zarr:
         import zarr
 
         for name, records in values.items():
-            array = self._group[name]
-            end = first + len(records)
-            if array.shape[0] < end:
-                array.resize((end, *array.shape[1:]))
-            array[first:end] = records
+            array = self._arrays[name]
+            if array.shape[0] > first:  # an earlier part of the run went on for longer
+                array.resize((first, *array.shape[1:]))
+            array.append(records)
         zarr.consolidate_metadata(self._group.store, zarr_format=2)
 
     def close(self) -> None:

@@ -137,6 +137,12 @@ static const char *hint(void)
     return getenv("PYTHONHOME") ? " PYTHONHOME is set: unset it, unless it is the home of this very Python." : "";
 }
 
+/* PYTHONWARNINGS may make errors of warnings, for programs that are tested: a library that warns must not end a host. */
+static const char *const print_warnings =
+    "import warnings\n"
+    "if any(action == 'error' for action, *_ in warnings.filters):\n"
+    "    warnings.simplefilter('default')\n";
+
 static int start_interpreter(const char *interpreter, char *message, size_t length)
 {
     PyPreConfig before;
@@ -163,6 +169,7 @@ static int start_interpreter(const char *interpreter, char *message, size_t leng
     if (PyStatus_Exception(status))
         return refuse(message, length, "Python did not start with the interpreter '%s': %s.%s", interpreter,
                       status.err_msg ? status.err_msg : "it wanted to exit", hint());
+    PyRun_SimpleString(print_warnings);
     PyEval_SaveThread(); /* the lock is free while the host computes */
     return COUPLER_OK;
 }

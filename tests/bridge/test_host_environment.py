@@ -78,6 +78,15 @@ def test_units_in_a_locale_with_decimal_commas(hosts: Hosts, config: Path, tmp_p
     assert result["answer"] == "4"  # of tas = 1.5 K
 
 
+def test_warnings_of_libraries_do_not_end_a_host(hosts: Hosts, config: Path, tmp_path: Path) -> None:
+    # torch imports pynvml where there is one; the real one warns that it has another name now
+    (tmp_path / "pynvml.py").write_text("import warnings\nwarnings.warn('use another', FutureWarning)\n")
+    environment = {"PYTHONWARNINGS": "error", "PYTHONPATH": str(tmp_path)}
+    result = hosts.run(hosts.compile("first_call.f90"), config, **environment)
+    assert (result["answer"], result["rc_message"]) == ("T", "")
+    assert "FutureWarning: use another" in result.stderr
+
+
 def test_nothing_is_written_to_standard_output(hosts: Hosts, config: Path) -> None:
     result = hosts.run(hosts.compile("first_call.f90"), config)
     assert result.stdout.splitlines() == ["version=0.1.0", "answer=T", "rc=0", "rc_message="]

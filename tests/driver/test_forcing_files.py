@@ -108,6 +108,36 @@ def test_variable_on_other_dimensions_is_refused(tmp_path: Path, offline: Offlin
         prepare(offline(["f.nc"], history=history, driver=section))
 
 
+@pytest.mark.parametrize("dimension", ["height", "member"])
+def test_levels_are_no_cells(tmp_path: Path, offline: Offline, dimension: str) -> None:
+    file = forcing(0, 10)
+    for name in ("air_temperature", "swdown"):
+        file[name] = file[name].expand_dims({dimension: [2.0, 10.0]}, axis=1)
+    file.to_netcdf(tmp_path / "f.nc")
+    with refused(Status.CONFIG, "'air_temperature'", "f.nc", f"2 values along '{dimension}'"):
+        prepare(offline(["f.nc"]))
+
+
+@pytest.mark.parametrize(("units", "expected"), [("m2", 12.0), ("km2", 12e6), ("", 12.0)])
+def test_areas_are_converted(tmp_path: Path, offline: Offline, units: str, expected: float) -> None:
+    file = forcing(0, 10)
+    file["areacella"] = (("lat", "lon"), np.full((3, 4), 12.0), {"standard_name": "cell_area"})
+    if units:
+        file["areacella"].attrs["units"] = units
+    file.to_netcdf(tmp_path / "f.nc")
+    cells = prepare(offline(["f.nc"])).coupler.cells
+    assert cells is not None
+    np.testing.assert_array_equal(cells.area, expected)
+
+
+def test_areas_in_units_of_something_else_are_refused(tmp_path: Path, offline: Offline) -> None:
+    file = forcing(0, 10)
+    file["areacella"] = (("lat", "lon"), np.full((3, 4), 12.0), {"standard_name": "cell_area", "units": "m"})
+    file.to_netcdf(tmp_path / "f.nc")
+    with refused(Status.UNITS, "f.nc", "'areacella'", "'m'", "'m2'"):
+        prepare(offline(["f.nc"]))
+
+
 def test_columns_across_the_meridian_of_greenwich_have_their_areas() -> None:
     def area(lon: list[float]) -> object:
         lat = np.arange(-10.0, 11.0, 2.5)

@@ -437,7 +437,7 @@ def test_plan_says_who_reads_what_when_and_where_and_writes_nothing(tmp_path: Pa
     text = console.export_text()
     for words in (
         "air_temperature", "12 records, 2001-01-01 to 2001-01-13", "held", "echo", "2001-01-02 00:00:00",
-        "history.nc", "lai, tas", "5d", "10 steps, 360_day", "3 lat x 4 lon", "1, with 12 to 12 cells", "MiB",
+        "history.nc", "lai, tas", "5d", "10 steps, 360_day", "3 lat x 4 lon", "12; it reads its own", "MiB",
         "report.json",
     ):  # fmt: skip
         assert words in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import warnings
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,14 @@ def test_module_saved_frozen_is_loaded(tmp_path: Path) -> None:
     manifest = load(write_affine(tmp_path / "a.pt")).manifest
     save(torch.jit.freeze(torch.jit.script(Affine([[2.0]], 1.0).eval())), manifest, tmp_path / "frozen.pt")
     assert load(tmp_path / "frozen.pt").forward(torch.tensor([[3.0]])).item() == 7.0
+
+
+@pytest.mark.filterwarnings("error")
+def test_deprecation_of_torchscript_does_not_make_a_file_unreadable(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = write_affine(tmp_path / "a.pt")
+    assert load(path).forward(torch.tensor([[3.0]])).item() == 7.0
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:

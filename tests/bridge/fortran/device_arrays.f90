@@ -115,7 +115,7 @@ contains
 
    subroutine mistakes()
       type(coupler_t) :: coupler
-      real(real64), target :: tas(3)
+      real(real64), target :: tas(3), lai(3)
       integer, target :: flags(3)
       integer :: rc
 
@@ -128,6 +128,8 @@ contains
       call coupler%bind('tas', flags, device=.true., rc=rc)
       call report_error('integers', coupler, rc)
       call coupler%bind('tas', tas, device=.false.)
+      call coupler%bind('lai', lai)
+      call coupler%step()
       call coupler%bind('tas', tas, device=.true., rc=rc)
       call report_error('moved', coupler, rc)
       call report('status', COUPLER_ERROR_ARRAY)
