@@ -87,6 +87,7 @@ class _Netcdf:
 
     @classmethod
     def create(cls, path: Path, contents: Contents) -> _Netcdf:
+        path.resolve().unlink(missing_ok=True)  # HDF5 may still hold one that this process could not read
         file = netCDF4.Dataset(str(path), "w")
         try:
             cls._define(file, contents)
