@@ -64,7 +64,7 @@ class Blocks(Remembering):
     block : int or "exact"
         Rows of a call; "exact" runs all columns in one call without padding.
     threads : int
-        Threads that share several blocks; one block is torch's to spread.
+        Threads that share several blocks; one block, and those of a compiled package, are torch's to spread.
     columns : Columns, optional
         Memory that others see, too, of as many rows as whole blocks have; where the emulator has a window, which
         somebody else then keeps, its inputs have the shape (rows, T, C).
@@ -103,7 +103,9 @@ class Blocks(Remembering):
             part[:rows] for part in (memory.inputs, memory.static, memory.state, memory.outputs)
         )
         arguments: list[list[torch.Tensor]] = []
-        lanes = min(threads, len(self.sizes)) if module is None else 1
+        # torch keeps Python's lock while a package runs: blocks would wait for each other, and it shares products instead
+        can_share = module is None and not self._is_fixed
+        lanes = min(threads, len(self.sizes)) if can_share else 1
         self._lanes = Lanes(lanes) if lanes > 1 else None
         on_device: DeviceWindow | None = None
         self._window: Window | DeviceWindow | None = None

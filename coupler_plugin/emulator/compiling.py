@@ -39,7 +39,7 @@ _BLOCKS: Final = 4
 _TIMED: Final = 9
 _INDUCTOR: Final[dict[str, Any]] = {
     "freezing": True,  # weights are constants, laid out as the kernels read them
-    "cpp.threads": 1,  # threads are the blocks' (emulator/blocks.py)
+    "cpp.threads": 1,  # of its loops; products have torch's own (emulator/blocks.py)
     "cpp.vec_isa_ok": True,  # what the processor says is enough: trying takes 7 s
     "aot_inductor.precompile_headers": False,  # they cost 11 s and pay from the third package on
 }

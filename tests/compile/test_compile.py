@@ -123,6 +123,24 @@ def test_column_has_the_same_bits_wherever_it_runs(made: Path) -> None:
     np.testing.assert_array_equal(*answers)
 
 
+def test_threads_share_the_products_of_a_package_and_keep_its_bits(made: Path) -> None:
+    package = load(made, expected=digest(made))
+    (columns,) = sample_arguments(package.manifest, 5 * BLOCK)
+    answers = []
+    own = torch.get_num_threads()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            blocks = Blocks(package, len(columns), BLOCK, threads)
+            blocks.inputs[:] = columns
+            blocks.run()
+        finally:
+            torch.set_num_threads(own)
+        assert blocks.keeps_bits
+        answers.append(blocks.outputs.copy())
+    np.testing.assert_array_equal(*answers)
+
+
 def test_inspect_describes_a_package_without_running_it(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch._inductor, "aoti_load_package")
     output = CliRunner().invoke(commands, ["inspect", str(made)]).output
