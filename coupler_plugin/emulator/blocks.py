@@ -103,7 +103,7 @@ class Blocks(Remembering):
             part[:rows] for part in (memory.inputs, memory.static, memory.state, memory.outputs)
         )
         arguments: list[list[torch.Tensor]] = []
-        # torch keeps Python's lock while a package runs: blocks would wait for each other, and it shares products instead
+        # torch keeps Python's lock while a package runs, so its blocks would only wait: it shares products instead
         can_share = module is None and not self._is_fixed
         lanes = min(threads, len(self.sizes)) if can_share else 1
         self._lanes = Lanes(lanes) if lanes > 1 else None
