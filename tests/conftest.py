@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small networks only lose by threads
 
@@ -25,6 +26,8 @@ Entry = str | Path | dict[str, Any]
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script: tests interrupt programs
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("filterwarnings", "ignore:.torch.jit.*deprecated:DeprecationWarning")
 
 
