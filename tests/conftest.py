@@ -18,7 +18,9 @@ import pytest
 import yaml
 
 from coupler_plugin import Coupler
+from coupler_plugin.emulator import kernels
 
+kernels.settle()  # before the first product of any test, which would choose other kernels than those of hosts
 hypothesis.settings.register_profile("tests", deadline=None, max_examples=60, derandomize=True)
 hypothesis.settings.load_profile("tests")
 

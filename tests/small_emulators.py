@@ -20,6 +20,9 @@ def field(name: str, units: str, **more: Any) -> Entry:
     return {"name": name, "units": units, **more}
 
 
+LAI = field("lai", "1")
+
+
 class Affine(nn.Module):
     """Outputs are ``inputs @ weights + bias``."""
 
@@ -208,3 +211,8 @@ def write_mlp(path: Path, **more: Any) -> Path:
     """Write a network from temperature, humidity and wind to leaf area."""
     inputs = [field("tas", "degC"), field("hurs", "%"), field("sfcWind", "m s-1")]
     return write(path, Mlp(3, 1), inputs, [field("lai", "1")], **more)
+
+
+def echo(folder: Path, source: str = "tas", units: str = "K", **more: object) -> Path:
+    """Return an emulator whose leaf area is the number of another field."""
+    return write_echo(folder / f"echo_{source}.pt", field(source, units, **more), LAI)

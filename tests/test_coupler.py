@@ -4,25 +4,22 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
-import netCDF4
 import numpy as np
 import pytest
 import torch
 from refusal import refused
 from small_emulators import (
+    LAI,
     Affine,
     Echo,
     Ends,
     Mlp,
     Product,
-    Reciprocal,
     Store,
-    Touchy,
+    echo,
     field,
     write,
     write_carbon,
@@ -35,12 +32,6 @@ from coupler_plugin.config import Config
 from coupler_plugin.config.emulators import EmulatorSection
 
 Couple = Callable[..., Coupler]
-LAI = field("lai", "1")
-
-
-def echo(folder: Path, source: str = "tas", units: str = "K", **more: object) -> Path:
-    """Return an emulator whose leaf area is the number of another field."""
-    return write_echo(folder / f"echo_{source}.pt", field(source, units, **more), LAI)
 
 
 # --- order of calls -------------------------------------------------------------------------------------------
@@ -148,121 +139,6 @@ def test_mistake_in_a_config_made_in_python_is_refused(tmp_path: Path) -> None:
 def test_time_that_does_not_fit_is_refused(couple: Couple, tmp_path: Path, start: str, dt: float, words: str) -> None:
     with refused(Status.CONFIG, words):
         couple(echo(tmp_path), start=start, dt=dt)
-
-
-# --- bind -----------------------------------------------------------------------------------------------------
-
-
-def test_unknown_field_is_refused_with_the_nearest(couple: Couple) -> None:
-    with refused(Status.FIELD, "'tass'", "Did you mean 'tas'?"):
-        couple([]).bind("tass", np.zeros(3))
-
-
-def test_units_that_do_not_fit_the_field_are_refused(couple: Couple) -> None:
-    with refused(Status.UNITS, "'Pa'", "'tas'"):
-        couple([]).bind("tas", np.zeros(3), "Pa")
-
-
-def test_array_of_another_shape_is_refused(couple: Couple) -> None:
-    with refused(Status.ARRAY, "'tas'", "(4,)", "(3,)"):
-        couple([]).bind("tas", np.zeros(4))
-
-
-def test_host_may_bind_by_alias_and_in_its_own_units(couple: Couple, tmp_path: Path) -> None:
-    coupler = couple(echo(tmp_path))
-    tair, xlai = np.array([0.0, 10.0, -40.0]), np.zeros(3, np.float32)
-    coupler.bind("TAIR", tair, "degC")
-    coupler.bind("xlai", xlai, "%")
-    coupler.step()
-    np.testing.assert_allclose(xlai, 100 * (tair + 273.15), rtol=1e-6)
-
-
-def test_field_that_nothing_asks_for_is_left_alone(couple: Couple, tmp_path: Path) -> None:
-    coupler = couple(echo(tmp_path), constants={"tas": "1 K"})
-    snow, lai = np.full(3, np.nan), np.zeros(3)
-    coupler.bind("snw", snow)
-    coupler.bind("lai", lai)
-    coupler.step()
-    assert np.isnan(snow).all()
-
-
-def test_host_may_bind_again_after_reallocation(couple: Couple, tmp_path: Path) -> None:
-    emulator = write_echo(tmp_path / "daily.pt", field("tas", "K"), LAI, every="2h")
-    coupler = couple(emulator)
-    before, after = np.full(3, 10.0), np.full(3, 20.0, np.float32)
-    lai_before, lai_after = np.zeros(3), np.zeros(3)
-    coupler.bind("tas", before)
-    coupler.bind("lai", lai_before)
-    coupler.step()
-    coupler.bind("tas", after)  # in the middle of a window
-    coupler.bind("lai", lai_after)
-    before[:] = lai_before[:] = -1.0
-    coupler.step()
-    np.testing.assert_array_equal(lai_after, 15.0)
-    np.testing.assert_array_equal(lai_before, -1.0)
-
-
-def test_array_that_is_bound_again_keeps_levels_and_units(couple: Couple) -> None:
-    coupler = couple([])
-    coupler.bind("tas", np.zeros(3), "K")
-    coupler.step()
-    with refused(Status.ARRAY, "'tas'", "'K'", "'degC'"):
-        coupler.bind("tas", np.zeros(3), "degC")
-    with refused(Status.ARRAY, "1 levels", "4 levels"):
-        coupler.bind("tas", np.zeros((3, 4)), "K")
-
-
-def test_units_may_be_corrected_until_the_first_step(couple: Couple, tmp_path: Path) -> None:
-    coupler = couple(echo(tmp_path))
-    lai = np.zeros(3)
-    coupler.bind("tas", np.full(3, 10.0), "K")
-    coupler.bind("lai", lai)
-    coupler.bind("tas", np.full(3, 10.0), "degC")
-    coupler.step()
-    np.testing.assert_allclose(lai, 283.15, rtol=1e-6)
-
-
-def test_array_may_be_corrected_when_the_first_step_has_failed(couple: Couple, tmp_path: Path) -> None:
-    history = {"file": str(tmp_path / "missing" / "history.nc"), "fields": ["tsl", "snw"], "every": "2h"}
-    coupler = couple([], history=history)
-    coupler.bind("tsl", np.zeros((3, 4)))
-    coupler.bind("snw", np.zeros(3), "kg m-2")
-    (tmp_path / "missing").write_text("a file where a folder should be")
-    with refused(Status.IO):
-        coupler.step()
-    (tmp_path / "missing").unlink()
-    coupler.bind("tsl", np.ones((3, 5)))
-    for _ in range(2):
-        coupler.step()
-    coupler.finalize()
-    with netCDF4.Dataset(tmp_path / "missing" / "history.nc") as file:
-        np.testing.assert_array_equal(file["tsl"][:], np.ones((1, 5, 3)))
-
-
-def test_levels_of_host_and_emulator_must_agree(couple: Couple, tmp_path: Path) -> None:
-    coupler = couple(write_echo(tmp_path / "soil.pt", field("tsl", "K", size=4), field("mrso", "kg m-2", size=4)))
-    with refused(Status.ARRAY, "'tsl'", "'soil' takes 4", "5"):
-        coupler.bind("tsl", np.zeros((3, 5)))
-    with refused(Status.ARRAY, "'mrso'", "'soil' gives 4", "1"):
-        coupler.bind("mrso", np.zeros(3))
-    tsl, mrso = np.ones((3, 4)), np.zeros((3, 4))
-    coupler.bind("tsl", tsl)
-    coupler.bind("mrso", mrso)
-    coupler.step()
-    np.testing.assert_array_equal(mrso, tsl)
-
-
-def test_levels_may_lie_anywhere(couple: Couple, tmp_path: Path) -> None:
-    coupler = couple(
-        write_echo(tmp_path / "soil.pt", field("tsl", "K", size=4), field("mrso", "kg m-2", size=4)), cells=None
-    )
-    coupler.set_cells(np.arange(1, 7).reshape(2, 3), np.zeros((2, 3)), np.zeros((2, 3)))
-    tsl = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
-    mrso = np.zeros((4, 2, 3))
-    coupler.bind("tsl", tsl)
-    coupler.bind("mrso", mrso)
-    coupler.step()
-    np.testing.assert_array_equal(np.moveaxis(mrso, 0, -1), np.moveaxis(tsl, 1, -1))
 
 
 # --- what reaches the host ------------------------------------------------------------------------------------
@@ -475,139 +351,6 @@ def test_field_of_the_user_connects_host_and_emulator(couple: Couple, tmp_path: 
     np.testing.assert_allclose(npp, 1e-6, rtol=1e-6)
 
 
-# --- numbers that are not finite ------------------------------------------------------------------------------
-
-
-def test_nan_of_the_host_is_an_error_that_names_field_cell_and_time(couple: Couple, tmp_path: Path) -> None:
-    coupler = couple(echo(tmp_path))
-    tas, lai = np.full(3, 280.0), np.full(3, 0.125)
-    coupler.bind("tas", tas)
-    coupler.bind("lai", lai)
-    tas[1] = np.nan
-    with refused(
-        Status.RUN, "2001-01-01 01:00:00", "input 'tas'", "'echo_tas'", "nan", "cell 2", "longitude 45", "latitude 0"
-    ):
-        coupler.step()
-    np.testing.assert_array_equal(lai, 0.125)
-
-
-def test_nan_in_the_middle_of_a_window_is_found_when_it_ends(couple: Couple, tmp_path: Path) -> None:
-    coupler = couple({"model": echo(tmp_path), "every": "1d"})
-    tas, lai = np.full(3, 280.0), np.full(3, 0.125)
-    coupler.bind("tas", tas)
-    coupler.bind("lai", lai)
-    for hour in range(23):
-        tas[2] = np.nan if hour == 5 else 280.0
-        coupler.step()
-    with refused(Status.RUN, "2001-01-02 00:00:00", "cell 3"):
-        coupler.step()
-    np.testing.assert_array_equal(lai, 0.125)
-
-
-def test_answer_that_is_not_finite_is_blamed_on_the_output(couple: Couple, tmp_path: Path) -> None:
-    coupler = couple(write(tmp_path / "reciprocal.pt", Reciprocal(), [field("tas", "K")], [LAI]))
-    tas, lai = np.array([1.0, 2.0, 0.0]), np.full(3, 0.125)
-    coupler.bind("tas", tas)
-    coupler.bind("lai", lai)
-    with refused(Status.RUN, "output 'lai'", "'reciprocal'", "inf", "cell 3"):
-        coupler.step()
-    np.testing.assert_array_equal(lai, 0.125)
-
-
-def test_no_output_is_written_when_one_is_not_finite(couple: Couple, tmp_path: Path) -> None:
-    inputs = [field("tas", "K"), field("ps", "Pa")]
-    emulator = write(tmp_path / "two.pt", Reciprocal(), inputs, [LAI, field("snw", "kg m-2")])
-    coupler = couple(emulator)
-    arrays = {"tas": np.ones(3), "ps": np.zeros(3), "lai": np.full(3, 0.125), "snw": np.full(3, 0.125)}
-    for name, array in arrays.items():
-        coupler.bind(name, array)
-    with refused(Status.RUN, "output 'snw'"):
-        coupler.step()
-    np.testing.assert_array_equal(arrays["lai"], 0.125)
-    np.testing.assert_array_equal(arrays["snw"], 0.125)
-
-
-def test_nan_in_a_static_input_is_an_error_at_the_first_step(couple: Couple, tmp_path: Path) -> None:
-    emulator = write(tmp_path / "product.pt", Product(), [field("tas", "K")], [LAI], static=[field("orog", "m")])
-    coupler = couple(emulator)
-    for name, value in {"tas": 1.0, "orog": np.nan, "lai": 0.0}.items():
-        coupler.bind(name, np.full(3, value))
-    with refused(Status.RUN, "static input 'orog'", "'product'", "cell 1"):
-        coupler.step()
-
-
-@pytest.mark.parametrize("fill", [np.nan, np.inf, -np.inf, 1.7e308])
-@pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_places_without_a_cell_may_hold_anything(couple: Couple, tmp_path: Path, fill: float) -> None:
-    coupler = couple({"model": echo(tmp_path), "every": "4h"}, cells=None)
-    coupler.set_cells([0, 1, 2], [fill, 0.0, 0.0], [fill, 0.0, 0.0])
-    tas, lai = np.array([fill, 1.0, 2.0]), np.array([fill, 0.0, 0.0])
-    coupler.bind("tas", tas)
-    coupler.bind("lai", lai)
-    for sign in (1, 1, -1, 1):
-        tas[0] = sign * fill
-        coupler.step()
-    np.testing.assert_array_equal(lai, [fill, 1.0, 2.0])
-
-
-@pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_numbers_that_are_not_finite_are_errors_and_no_warnings(couple: Couple, tmp_path: Path) -> None:
-    coupler = couple({"model": echo(tmp_path), "every": "4h"})
-    tas = np.array([np.inf, 1e308, 1.0])
-    coupler.bind("tas", tas)
-    coupler.bind("lai", np.zeros(3, np.float32))
-    for _ in range(3):
-        coupler.step()
-        tas[0] *= -1
-    with refused(Status.RUN, "'tas'", "nan", "2 such cells"):
-        coupler.step()
-
-
-# --- emulators that fail --------------------------------------------------------------------------------------
-
-
-def test_exception_inside_an_emulator_is_an_error_of_the_step(couple: Couple, tmp_path: Path) -> None:
-    coupler = couple(write(tmp_path / "touchy.pt", Touchy(), [field("tas", "degC", valid_range=[0, 50])], [LAI]))
-    tas, lai = np.full(3, 280.0), np.zeros(3)
-    coupler.bind("tas", tas)
-    coupler.bind("lai", lai)
-    coupler.step()
-    before = lai.copy()
-    tas[0] = 250.0
-    with refused(Status.RUN, "'touchy'", "negative input", "2001-01-01 02:00:00"):
-        coupler.step()
-    np.testing.assert_array_equal(lai, before)
-
-
-def test_host_that_mends_its_field_may_go_on(couple: Couple, tmp_path: Path) -> None:
-    coupler = couple(echo(tmp_path))
-    tas, lai = np.full(3, np.nan), np.zeros(3)
-    coupler.bind("tas", tas)
-    coupler.bind("lai", lai)
-    with refused(Status.RUN, "'tas'", "3 such cells"):
-        coupler.step()
-    tas[:] = 280.0
-    coupler.step()
-    np.testing.assert_array_equal(lai, 280.0)
-
-
-def test_emulator_that_depends_on_the_place_of_a_row_is_warned_of(
-    couple: Couple, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    class RowPlace(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x + torch.arange(x.shape[0])[:, None] % 4
-
-    emulator = write(tmp_path / "place.pt", RowPlace(), [field("tas", "K")], [LAI])
-    for block, warned in ((16, True), ("exact", False)):
-        caplog.clear()
-        coupler = couple({"model": emulator, "block": block}, constants={"tas": "1 K"})
-        coupler.bind("lai", np.zeros(3))
-        with caplog.at_level(logging.WARNING, "coupler_plugin"):
-            coupler.step()
-        assert ("'place'" in caplog.text) is warned
-
-
 # --- threads, memory and several couplers ---------------------------------------------------------------------
 
 
@@ -617,6 +360,19 @@ def test_threads_are_those_of_the_coupling_file(couple: Couple) -> None:
         couple([], threads=threads)
         assert torch.get_num_threads() == threads
     torch.set_num_threads(before)
+
+
+def test_each_coupler_runs_with_its_own_threads(couple: Couple, tmp_path: Path) -> None:
+    couplers = [couple(echo(tmp_path), threads=threads) for threads in (1, 2)]
+    seen = []
+    for coupler in (couplers[1], couplers[0], couplers[0], couplers[1]):
+        if coupler.clock.steps == 0:
+            coupler.bind("tas", np.zeros(3))
+            coupler.bind("lai", np.zeros(3))
+        coupler.step()
+        seen.append(torch.get_num_threads())
+    torch.set_num_threads(1)
+    assert seen == [2, 1, 1, 2]
 
 
 def test_two_couplers_do_not_know_of_each_other(couple: Couple, tmp_path: Path) -> None:
@@ -660,42 +416,3 @@ def test_memory_stays_flat_over_a_hundred_thousand_steps(couple: Couple, tmp_pat
     for _ in range(100_000):
         coupler.step()
     assert resident_bytes() - before < 256 * 1024
-
-
-# --- after an error -------------------------------------------------------------------------------------------
-
-
-def test_host_that_goes_on_after_an_error_meets_the_next_alarms_at_their_times(couple: Couple, tmp_path: Path) -> None:
-    first = write_echo(tmp_path / "first.pt", field("rsds", "W m-2"), field("snw", "kg m-2"), every="3h")
-    tas_entry = field("tas", "K", statistics={"mean": 5, "std": 1, "min": 1, "max": 9})
-    touchy = write(tmp_path / "touchy.pt", Touchy(), [tas_entry], [LAI], every="3h")
-    history = {"file": "history.nc", "fields": ["lai"], "every": "3h"}
-    coupler = couple([first, touchy], on_error="return", history=history, restart={"every": "3h"})
-    tas, lai = np.full(3, 1.0), np.full(3, -1.0)
-    for name, array in {"tas": tas, "lai": lai, "rsds": np.full(3, 7.0), "snw": np.zeros(3)}.items():
-        coupler.bind(name, array)
-    for hour in range(1, 10):
-        tas[:] = -60.0 if hour == 6 else hour  # what counts is the mean of hours 4 to 6
-        with refused(Status.RUN, "negative input") if hour == 6 else nullcontext():
-            coupler.step()
-        if hour in (3, 6):
-            np.testing.assert_allclose(lai, 2.0)
-    coupler.finalize()
-    np.testing.assert_allclose(lai, 8.0)  # the mean of hours 7 to 9: nothing of the window that failed is left
-    assert [emulator.calls for emulator in coupler.emulators] == [3, 2]
-    with netCDF4.Dataset(tmp_path / "history.nc") as file:
-        np.testing.assert_allclose(file["time_bounds"][:] * 24, [[0, 3], [6, 9]])
-    assert [path.name[-5:] for path in sorted((tmp_path / "restart").glob("rpointer.*-?????"))] == ["10800", "32400"]
-
-
-def test_each_coupler_runs_with_its_own_threads(couple: Couple, tmp_path: Path) -> None:
-    couplers = [couple(echo(tmp_path), threads=threads) for threads in (1, 2)]
-    seen = []
-    for coupler in (couplers[1], couplers[0], couplers[0], couplers[1]):
-        if coupler.clock.steps == 0:
-            coupler.bind("tas", np.zeros(3))
-            coupler.bind("lai", np.zeros(3))
-        coupler.step()
-        seen.append(torch.get_num_threads())
-    torch.set_num_threads(1)
-    assert seen == [2, 1, 1, 2]

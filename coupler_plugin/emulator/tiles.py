@@ -8,10 +8,9 @@ the same kernels on any rank, and a cell the same sums: the number of ranks chan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 import torch
@@ -22,9 +21,8 @@ from coupler_plugin.emulator.drawing import Draws, generators_kept
 from coupler_plugin.emulator.load import EmulatorFile
 from coupler_plugin.emulator.planning import GridPlan, fine_ids
 from coupler_plugin.emulator.remembering import Remembering
-from coupler_plugin.emulator.trial import sample_arguments
+from coupler_plugin.emulator.trial import checked, sample_arguments
 from coupler_plugin.emulator.window import Window
-from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.parallel import together
 from coupler_plugin.regrid import Route
 
@@ -143,7 +141,8 @@ class Tiles(Remembering):
                 arguments.append(seen[batch, past:].contiguous())
             if self._draws:
                 self._draws.begin(int(self._tiles[first]))
-            for target, part in zip((self._answers, self._states), checked(self._emulator, arguments), strict=False):
+            parts = checked(self._emulator.forward, arguments, manifest, self._emulator.path)
+            for target, part in zip((self._answers, self._states), parts, strict=False):
                 rows = target.reshape(self._n_tiles, -1, target.shape[1])[batch]
                 by_pixel = part.numpy()[: len(rows)].transpose(0, 2, 3, 1)
                 np.copyto(rows, by_pixel.reshape(rows.shape))
@@ -163,33 +162,6 @@ def try_tiles(emulator: EmulatorFile, batch: int) -> bool:
     """
     sample = sample_arguments(emulator.manifest, batch)
     for _ in range(_WARM_UP):
-        whole = checked(emulator, sample)
-    turned = checked(emulator, [tensor.roll(1, 0) for tensor in sample])
+        whole = checked(emulator.forward, sample, emulator.manifest, emulator.path)
+    turned = checked(emulator.forward, [tensor.roll(1, 0) for tensor in sample], emulator.manifest, emulator.path)
     return all(torch.equal(one.roll(1, 0), other) for one, other in zip(whole, turned, strict=True))
-
-
-def checked(emulator: EmulatorFile, arguments: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Call the module and return its outputs and, if it has one, its new state, once their shapes are right."""
-    manifest = emulator.manifest
-    assert manifest.tile is not None
-    try:
-        with torch.inference_mode():
-            answer = emulator.forward(*arguments)
-    except Exception as error:  # torch.jit raises many kinds
-        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in arguments)
-        raise CouplerError(
-            Status.MODEL,
-            f"the emulator '{emulator.path}' does not run on inputs of the shapes {shapes} that its manifest asks for: "
-            f"{str(error).strip().splitlines()[-1]}",
-        ) from error
-    parts = list(answer) if manifest.state and isinstance(answer, tuple) else [answer]
-    tiles, (rows, columns), scale = len(arguments[0]), manifest.tile.size, manifest.tile.scale
-    wanted: list[Any] = [(tiles, manifest.n_outputs, scale * rows, scale * columns)]
-    wanted += [(tiles, manifest.n_state, rows, columns)] * bool(manifest.state)
-    found = [tuple(part.shape) if isinstance(part, torch.Tensor) else type(part).__name__ for part in parts]
-    if found != wanted:
-        raise CouplerError(
-            Status.MODEL,
-            f"the emulator '{emulator.path}' returns {found} where its manifest promises {wanted} (outputs, state).",
-        )
-    return parts

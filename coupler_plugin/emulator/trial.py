@@ -25,7 +25,9 @@ def checked(
     path: Path,
     into: Sequence[torch.Tensor] = (),
 ) -> list[torch.Tensor]:
-    """Call a module on columns and return its outputs and, if it has one, its new state, once their shapes are right.
+    """Call a module and return its outputs and, if it has one, its new state, once their shapes are right.
+
+    A row of its arguments is a column, or a tile of an emulator that sees tiles.
 
     Raises
     ------
@@ -43,8 +45,10 @@ def checked(
             f"{str(error).strip().splitlines()[-1]}",
         ) from error
     parts = list(answer) if manifest.state and isinstance(answer, tuple) else [answer]
-    rows = arguments[0].shape[0]
-    wanted = [(rows, manifest.n_outputs)] + [(rows, manifest.n_state)] * bool(manifest.state)
+    rows, tile = len(arguments[0]), manifest.tile
+    fine = tuple(tile.scale * size for size in tile.size) if tile else ()
+    wanted: list[Any] = [(rows, manifest.n_outputs, *fine)]
+    wanted += [(rows, manifest.n_state, *(tile.size if tile else ()))] * bool(manifest.state)
     found = [tuple(part.shape) if isinstance(part, torch.Tensor) else type(part).__name__ for part in parts]
     if found != wanted:
         raise CouplerError(

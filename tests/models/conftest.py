@@ -10,10 +10,7 @@ import pytest
 import torch
 from zoo import ZOO, answer
 
-from coupler_plugin.emulator import kernels
 from coupler_plugin.emulator.load import EmulatorFile, load
-
-kernels.settle()  # before the first product of matrices in this process, which networks in training make too
 
 
 @pytest.fixture(scope="session")
