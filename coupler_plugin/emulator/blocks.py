@@ -238,8 +238,7 @@ class Blocks(Remembering):
 
     def _checked(self, arguments: Sequence[torch.Tensor], manifest: Manifest) -> list[torch.Tensor]:
         rows, module = len(arguments[0]), self._module
-        widths = [manifest.n_outputs] * module.writes_answer + [*module.widths]
-        memory = [torch.empty(rows, width) for width in widths]
+        memory = module.memory(rows, manifest.n_outputs)
         parts = checked(module.call, arguments, manifest, self._path, memory)
         if any(len(product) != rows for product in memory):  # torch has made it fit
             raise CouplerError(Status.MODEL, f"the emulator '{self._path}' has products of other numbers of rows.")

@@ -2,7 +2,8 @@
 """Emulators as packages of native code: what `coupler-plugin compile` made of a TorchScript file, for one machine.
 
 Native code can do anything, and does what it was compiled for only where it was: a package is loaded with its hash in
-the coupling file, by the same torch, on a processor that has all instructions of the one that made it.
+the coupling file, by the same torch, on a processor that has all instructions of the one that made it. Where the
+products of this library were faster than the compiler's, it holds the layers for these instead (`dense.py`).
 """
 
 from __future__ import annotations
@@ -11,17 +12,23 @@ import json
 import platform
 import re
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from coupler_plugin.emulator import torchscript
+from coupler_plugin.emulator.dense import dense
 from coupler_plugin.emulator.device import CPU, OnDevice
 from coupler_plugin.emulator.file import Asked, EmulatorFile, Format, Found, first_line
 from coupler_plugin.errors import CouplerError, Status
 
 ENTRY: Final = "compiled.json"
+#: the original, of which a package of layers has these
+LAYERS: Final = "layers.pt"
 _CPUINFO: Final = Path("/proc/cpuinfo")
 #: what compilers make use of, among all that Linux says about an x86 processor
 _INSTRUCTIONS: Final = re.compile(
@@ -58,6 +65,7 @@ class Making(BaseModel):
     tolerance: float = Field(description="largest relative difference that was accepted")
     rows: int = Field(description="rows that were compared")
     differences: list[Difference]
+    sums: list[int] | None = Field(default=None, description="of its layers, where it holds those (dense.py)")
 
 
 class Package:
@@ -103,6 +111,8 @@ def read(found: Found, asked: Asked) -> EmulatorFile:
             f"'{path}' was compiled {reason}; run 'coupler-plugin compile {making.original} -o {path.name}' here, or "
             f"take {making.original} itself.",
         )
+    if making.sums is not None:
+        return in_layers(replace(found, data=found.archive.extra(LAYERS)), making.sums)
     package = load_package(path, found.data)
     forward = package if asked.device == CPU else OnDevice(package, asked.device)
     return EmulatorFile(path, found.manifest, forward, found.sha256, block=making.block)
@@ -110,11 +120,25 @@ def read(found: Found, asked: Asked) -> EmulatorFile:
 
 FORMAT: Final = Format(
     what="a compiled package",
-    mark=".so",
+    mark=ENTRY,
     remedy="make it with 'coupler-plugin compile'",
     describer="make it with 'coupler-plugin compile'",
     read=read,
 )
+
+
+def in_layers(original: Found, sums: Sequence[int]) -> EmulatorFile:
+    """Return the layers of a TorchScript file, which run in blocks of any size."""
+    width = original.manifest.n_outputs
+    way = dense(torchscript.method_of(torchscript.module_of(original)), sums)
+    if way is None:
+        raise CouplerError(Status.MODEL, f"'{original.path}' holds no layers that could run here; {FORMAT.remedy}.")
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        answer: torch.Tensor = way.call(x, *way.memory(len(x), width))
+        return answer
+
+    return EmulatorFile(original.path, original.manifest, forward, original.sha256, [way])
 
 
 def making_of(found: Found) -> Making:

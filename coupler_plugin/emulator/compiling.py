@@ -13,6 +13,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
@@ -25,18 +26,19 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from coupler_plugin.emulator import compiled, kernels, products, torchscript
 from coupler_plugin.emulator import manifest as manifests
 from coupler_plugin.emulator.compiled import Difference, Making
+from coupler_plugin.emulator.dense import dense, freed
 from coupler_plugin.emulator.device import CPU, OnDevice
 from coupler_plugin.emulator.file import Found, first_line
+from coupler_plugin.emulator.fusing import Fused
 from coupler_plugin.emulator.load import describe
 from coupler_plugin.emulator.manifest import Manifest
-from coupler_plugin.emulator.trial import sample_arguments
+from coupler_plugin.emulator.trial import fastest, sample_arguments
 from coupler_plugin.errors import CouplerError, Status
 
 #: largest difference from the original that is accepted, in standard deviations of an output
 TOLERANCE: Final = {"float32": 1e-4, "bfloat16": 0.1}
 #: blocks that are compared, with inputs that the tracer has not seen
 _BLOCKS: Final = 4
-_TIMED: Final = 9
 _INDUCTOR: Final[dict[str, Any]] = {
     "freezing": True,  # weights are constants, laid out as the kernels read them
     "cpp.threads": 1,  # of its loops; products have torch's own (emulator/blocks.py)
@@ -95,8 +97,8 @@ def compile_emulator(
     kernels.settle()
     found = describe(path)
     manifest, module = found.manifest, torchscript.module_of(found)
-    frozen = torch.jit.freeze(module)
-    if torchscript.draws_numbers(frozen._c._get_method("forward").graph):
+    forward = torchscript.method_of(module)
+    if torchscript.draws_numbers(forward.graph):
         raise CouplerError(
             Status.MODEL, f"'{path}' draws random numbers, which a compiled package could not repeat; run it as it is."
         )
@@ -109,17 +111,23 @@ def compile_emulator(
             exported = move_to_device_pass(exported, device)
         with tempfile.TemporaryDirectory(prefix=".compiling_", dir=output.parent) as folder:
             package = _build(found, exported, Path(folder) / output.name, settings)
-            run = _runner(package, device)
-            differences = _compare(manifest, frozen, run, blocks)
+            run, sums = _runner(package, device), None
+            if (dtype, device) == ("float32", CPU):
+                sums = _sums(forward, run, manifest, blocks[-1])
+            if sums is not None:
+                run = _write_layers(package, found, sums)
+            differences = _compare(manifest, forward, run, blocks)
             limit = TOLERANCE[dtype] if tolerance is None else tolerance
             _refuse_beyond(limit, differences, path)
             making = Making(
                 original=path.name, original_sha256=found.sha256, block=block, dtype=dtype, device=device,
                 torch=torch.__version__, machine=platform.machine(), instructions=compiled.instructions(),
-                tolerance=limit, rows=rows * len(blocks), differences=differences,
+                tolerance=limit, rows=rows * len(blocks), differences=differences, sums=sums,
             )  # fmt: skip
             _describe(package, manifest, making)
-            times = [_fastest(call, blocks[-1]) for call in (frozen, run)]
+            ways = (dense(forward), forward), (None if sums is None else dense(forward, sums), run)
+            with torch.inference_mode():
+                times = fastest([_call(way, call, manifest, blocks[-1]) for way, call in ways])
             package.replace(output)
     return Result(making, describe(output).sha256, perf_counter() - began, *times)
 
@@ -169,6 +177,24 @@ def _runner(path: Path, device: str) -> Callable[..., Any]:
     return package if device == CPU else OnDevice(package, device)
 
 
+def _sums(forward: Any, run: Callable[..., Any], manifest: Manifest, arguments: Tensors) -> list[int] | None:
+    """Return the sums of its layers, where a network is nothing else and they take less time than `run`."""
+    sums = freed(forward, len(arguments[0])) if arguments[0].dim() == 2 else []
+    way = dense(forward, sums) if sums else None
+    if way is None:
+        return None
+    with torch.inference_mode():
+        ours, compilers = fastest([_call(way, forward, manifest, arguments), _call(None, run, manifest, arguments)])
+    return sums if ours < compilers else None
+
+
+def _write_layers(path: Path, found: Found, sums: Sequence[int]) -> Callable[..., Any]:
+    """Write a package of layers instead, and return what it computes."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{path.stem}/extra/{compiled.LAYERS}", found.data)
+    return compiled.in_layers(found, sums).forward
+
+
 def _compare(
     manifest: Manifest, original: Callable[..., Any], run: Callable[..., Any], blocks: Sequence[Tensors]
 ) -> list[Difference]:
@@ -212,12 +238,8 @@ def _describe(path: Path, manifest: Manifest, making: Making) -> None:
         archive.writestr(f"{root}/extra/{compiled.ENTRY}", making.model_dump_json(indent=1))
 
 
-def _fastest(call: Callable[..., Any], arguments: Tensors) -> float:
-    """Return the shortest of some calls [s]."""
-    times = []
-    with torch.inference_mode():
-        for _ in range(_TIMED):
-            begin = perf_counter()
-            call(*arguments)
-            times.append(perf_counter() - begin)
-    return min(times)
+def _call(way: Fused | None, run: Callable[..., Any], manifest: Manifest, arguments: Tensors) -> Callable[[], Any]:
+    """Return a call of a block, in memory that was made before if there is such a way."""
+    if way is None:
+        return partial(run, *arguments)
+    return way.on([*arguments, *way.memory(len(arguments[0]), manifest.n_outputs)])

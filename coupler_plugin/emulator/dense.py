@@ -1,26 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks of dense layers without torch's dispatcher, which takes longer than the products of a small network.
 
-The products are those of the library that torch itself uses, called directly; a bias and a cut at zero follow each in
-one pass. Other activations, and the scaling before and after the layers, are torch's, in place. Library, numbers and
-their order stay the same and so do the bits, which `blocks.py` proves with the module itself before it uses the result.
+Layers are computed by `layers.py`; other activations than relu, and the scaling before and after the layers, are
+torch's, in place. Numbers and the order of their sums stay the same and so do the bits, which `blocks.py` proves with
+the module itself before it uses the result.
 """
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 import torch
 
-from coupler_plugin._native import ffi, lib
 from coupler_plugin.emulator.fusing import Fused
+from coupler_plugin.emulator.layers import Choice, Layer, bind, library, of_same_bits, of_sums, quickest_sums
 
 #: operations on each number alone, which have a form in place
 _UNARY: Final[Mapping[str, Callable[..., Any]]] = {
@@ -36,25 +32,6 @@ _WITH_CONSTANT: Final[Mapping[str, Callable[..., Any]]] = {
     "aten::mul": torch.Tensor.mul_,
     "aten::div": torch.Tensor.div_,
 }
-#: what a plan points to lives as long as the plan
-_KEPT: Final[WeakKeyDictionary[Any, Any]] = WeakKeyDictionary()
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A product, and what follows it at once.
-
-    Attributes
-    ----------
-    weights : contiguous float32 tensor, shape (width, inputs)
-    bias : contiguous float32 tensor, shape (width), optional
-    is_cut : bool
-        Whether relu follows.
-    """
-
-    weights: torch.Tensor
-    bias: torch.Tensor | None
-    is_cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,37 +46,38 @@ class InPlace:
 Step = list[Layer] | InPlace
 
 
-def dense(forward: Any) -> Fused | None:
+def dense(forward: Any, sums: Sequence[int] | None = None) -> Fused | None:
     """Return the frozen method `forward` as layers that are computed directly; None where it does anything else.
 
     Parameters
     ----------
     forward : torch.ScriptMethod
+    sums : sequence of int, optional
+        For each layer what `freed` gave; by default all products have the bits of the library.
     """
-    steps, sgemm = _steps(forward.graph), _sgemm()
-    layers = [layer for step in steps if isinstance(step, list) for layer in step]
-    if not layers or sgemm is None:
+    steps = _steps(forward.graph)
+    layers = _layers(steps)
+    if not layers or library() is None:
         return None
     widths = [layer.weights.shape[0] for layer in layers]
     if isinstance(steps[0], InPlace):  # not in the memory of the inputs, which stay
         widths.insert(0, layers[0].weights.shape[1])
-    bind = partial(_bind, sgemm, steps)
+    place = partial(_bind, steps, of_same_bits() if sums is None else of_sums(layers, sums))
 
     def call(block: torch.Tensor, answer: torch.Tensor, *memory: torch.Tensor) -> torch.Tensor:
-        bind(block, answer, *memory)()
+        place(block, answer, *memory)()
         return answer
 
-    return Fused(call, tuple(widths[:-1]), writes_answer=True, bind=bind)
+    return Fused(call, tuple(widths[:-1]), writes_answer=True, bind=place)
 
 
-@cache
-def _sgemm() -> int | None:
-    """Return the address of the product that torch calls; None where its library keeps that to itself."""
-    path = Path(torch.__file__).parent / "lib" / f"libtorch_cpu.{'dylib' if sys.platform == 'darwin' else 'so'}"
-    if sys.byteorder != "little" or not path.exists():
-        return None
-    function = getattr(ctypes.CDLL(str(path)), "sgemm_", None)
-    return None if function is None else ctypes.cast(function, ctypes.c_void_p).value
+def freed(forward: Any, rows: int) -> list[int]:
+    """Return for each layer of `dense` the sums that take the least time here, whatever their bits."""
+    return quickest_sums(_layers(_steps(forward.graph)), rows)
+
+
+def _layers(steps: Sequence[Step]) -> list[Layer]:
+    return [layer for step in steps if isinstance(step, list) for layer in step]
 
 
 def _steps(graph: Any) -> list[Step]:
@@ -145,7 +123,7 @@ def _step(kind: str, constants: Sequence[Any]) -> Layer | InPlace | None:
 
 
 def _bind(
-    sgemm: int, steps: Sequence[Step], block: torch.Tensor, answer: torch.Tensor, *memory: torch.Tensor
+    steps: Sequence[Step], choose: Choice, block: torch.Tensor, answer: torch.Tensor, *memory: torch.Tensor
 ) -> Callable[[], Any]:
     """Return a call that takes all steps in memory that stays where it is."""
     results, now = [*memory, answer], block
@@ -158,7 +136,7 @@ def _bind(
             calls.append(partial(step.operation, now, *step.constants))
         else:
             made, results = results[: len(step)], results[len(step) :]
-            calls.append(_layers(sgemm, step, now, made))
+            calls.append(bind(choose, step, now, made))
             now = made[-1]
     if len(calls) == 1:
         return calls[0]
@@ -168,35 +146,3 @@ def _bind(
             call()
 
     return run
-
-
-def _layers(
-    sgemm: int, layers: Sequence[Layer], block: torch.Tensor, results: Sequence[torch.Tensor]
-) -> Callable[[], None]:
-    """Return a call of layers that follow each other."""
-    rows = len(block)
-    shapes = [(rows, layer.weights.shape[1]) for layer in layers]
-    for taken, shape in zip([block, *results], [*shapes, (rows, layers[-1].weights.shape[0])], strict=True):
-        if tuple(taken.shape) != shape or taken.dtype is not torch.float32 or not taken.is_contiguous():
-            raise ValueError(f"a layer takes {shape}, not {tuple(taken.shape)}")
-    described = ffi.new(
-        "dense_layer[]",
-        [
-            {
-                "weights": _numbers(layer.weights),
-                "bias": _numbers(layer.bias),
-                "inputs": layer.weights.shape[1],
-                "width": layer.weights.shape[0],
-                "is_cut": layer.is_cut,
-                "result": _numbers(result),
-            }
-            for layer, result in zip(layers, results, strict=True)
-        ],
-    )
-    plan = ffi.new("dense_layers *", (sgemm, _numbers(block), rows, described, len(layers)))
-    _KEPT[plan] = described, layers, block, results
-    return partial(lib.dense_run, plan)
-
-
-def _numbers(tensor: torch.Tensor | None) -> Any:
-    return ffi.NULL if tensor is None else ffi.cast("float *", tensor.data_ptr())

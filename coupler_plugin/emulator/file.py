@@ -107,7 +107,7 @@ class Format:
 
 
 class Archive:
-    """The archive that a file of any format is: a zip file with its texts in ``extra/``.
+    """The archive that a file of any format is: a zip file with what was added in ``extra/``.
 
     Raises
     ------
@@ -134,8 +134,12 @@ class Archive:
 
     def text(self, name: str) -> str:
         """Return a text of the archive; empty where it has none of that name."""
+        return self.extra(name).decode(errors="replace")
+
+    def extra(self, name: str) -> bytes:
+        """Return something else of the archive; empty where it has nothing of that name."""
         found = next((entry for entry in self._zip.namelist() if entry.partition("/")[2] == f"extra/{name}"), None)
-        return self._zip.read(found).decode(errors="replace") if found else ""
+        return self._zip.read(found) if found else b""
 
 
 def first_line(error: Exception) -> str:

@@ -71,6 +71,10 @@ class Fused:
         """Return a call on arguments whose memory stays where it is."""
         return partial(self.call, *arguments) if self.bind is None else self.bind(*arguments)
 
+    def memory(self, rows: int, width: int) -> list[torch.Tensor]:
+        """Return new memory for an answer of some width, if it fills that, and for the products."""
+        return [torch.empty(rows, size) for size in (*[width] * self.writes_answer, *self.widths)]
+
 
 def fuse(forward: Any) -> Sequence[Fused]:
     """Return the frozen method `forward` as functions of fewer operations, the best one first.

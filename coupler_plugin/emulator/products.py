@@ -7,21 +7,19 @@ faster on some processors, by more than one more pass over its result costs: bot
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from time import perf_counter
 from typing import Any, Final
 
 import torch
 from torch.fx import GraphModule, Node
 
 from coupler_plugin.emulator.device import CPU
+from coupler_plugin.emulator.trial import fastest
 
 _ATEN: Final = torch.ops.aten
 #: products whose factors may be shortened; sums over their terms stay float32
 _PRODUCTS: Final = {_ATEN.linear.default, _ATEN.matmul.default, _ATEN.conv2d.default}
 #: parts of the names of operations for which the compiler lays weights out anew, as only oneDNN reads them
 _PACKED: Final = ("conv", "lstm", "gru", "rnn")
-_TIMED: Final = 15
 
 
 def arrange(graph: GraphModule, dtype: str, device: str) -> dict[str, Any]:
@@ -71,10 +69,13 @@ def are_faster_apart(graph: GraphModule) -> bool:
         rows, weight, bias = torch.rand(node.args[0].meta["val"].shape), *(_constant(graph, n) for n in node.args[1:])
         result = torch.empty(len(rows), len(weight))
         packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), len(rows))
-        apart += _fastest(lambda: torch.mm(rows, weight.t(), out=result).add_(bias))  # noqa: B023
-        together += _fastest(
-            lambda: torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "relu", [], "")  # noqa: B023
+        times = fastest(
+            [
+                lambda: torch.mm(rows, weight.t(), out=result).add_(bias),  # noqa: B023
+                lambda: torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "relu", [], ""),  # noqa: B023
+            ]
         )
+        apart, together = apart + times[0], together + times[1]
     return apart < together
 
 
@@ -106,13 +107,3 @@ def _layers(graph: GraphModule) -> list[Any]:
 def _constant(graph: GraphModule, node: Node) -> torch.Tensor:
     found: torch.Tensor = getattr(graph, str(node.target))
     return found
-
-
-def _fastest(call: Callable[[], Any]) -> float:
-    """Return the shortest of some calls [s]."""
-    times = []
-    for _ in range(_TIMED):
-        begin = perf_counter()
-        call()
-        times.append(perf_counter() - begin)
-    return min(times)

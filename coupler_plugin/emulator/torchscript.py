@@ -36,9 +36,9 @@ def read(found: Found, asked: Asked) -> EmulatorFile:
     module = module_of(found, asked.device)
     if asked.dropout:
         _activate_dropout(module, path)
-    elif hasattr(module, "training"):  # a module that was saved frozen has lost the attribute
-        module = torch.jit.freeze(module)
-    forward = module._c._get_method("forward")
+        forward = module._c._get_method("forward")
+    else:
+        forward = method_of(module)
     draws = asked.dropout or draws_numbers(forward.graph)
     if asked.device != CPU or asked.precision != "float32":
         call = forward if asked.precision == "float32" else InBfloat16(forward, asked.device)
@@ -69,6 +69,13 @@ def module_of(found: Found, device: str = CPU) -> Any:
     if getattr(module, "training", False):
         module.eval()
     return module
+
+
+def method_of(module: Any) -> Any:
+    """Return what a module computes, with its numbers as constants."""
+    if hasattr(module, "training"):  # a module that was saved frozen has lost the attribute
+        module = torch.jit.freeze(module)
+    return module._c._get_method("forward")
 
 
 def draws_numbers(graph: Any) -> bool:

@@ -4,7 +4,11 @@
  * The layers of dense.h.
  */
 #include "dense.h"
+#include "product.h"
 #include "wide.h"
+
+/** Products of fewer rows have other bits in some libraries. */
+enum { LEAST_ROWS = 16 };
 
 /* Fortran's: all by reference, and matrices column by column. Libraries differ in the size of their integers; on a
  * machine that keeps the low bytes first, the address of a small number serves both sizes. */
@@ -32,25 +36,41 @@ WIDE static void cut(float *result, int64_t n)
     for (int64_t i = 0; i < n; i++) result[i] = result[i] < 0.0f ? 0.0f : result[i];
 }
 
-static void finish(const dense_layer *layer, int64_t rows)
+static void finish(const dense_layer *layer, int64_t rows, float *result)
 {
     if (layer->bias && layer->is_cut)
-        add_and_cut(layer->result, layer->bias, rows, layer->width);
+        add_and_cut(result, layer->bias, rows, layer->width);
     else if (layer->bias)
-        add(layer->result, layer->bias, rows, layer->width);
+        add(result, layer->bias, rows, layer->width);
     else if (layer->is_cut)
-        cut(layer->result, rows * layer->width);
+        cut(result, rows * layer->width);
+}
+
+static void run(const dense_layers *plan, int64_t begin, int64_t rows)
+{
+    sgemm *const multiply = (sgemm *)plan->sgemm;
+    const float one = 1.0f, zero = 0.0f, *block = plan->block + begin * plan->layers[0].inputs;
+    for (int64_t i = 0; i < plan->n_layers; i++) {
+        const dense_layer *layer = &plan->layers[i];
+        float *result = layer->result + (i + 1 == plan->n_layers ? begin * layer->width : 0);
+        if (layer->panels)
+            product(block, rows, layer->inputs, layer->panels, layer->n_sums, layer->width, layer->is_cut, result);
+        else {
+            multiply("t", "n", &layer->width, &rows, &layer->inputs, &one, layer->weights, &layer->inputs, block,
+                     &layer->inputs, &zero, result, &layer->width);
+            finish(layer, rows, result);
+        }
+        block = result;
+    }
 }
 
 void dense_run(const dense_layers *plan)
 {
-    sgemm *const multiply = (sgemm *)plan->sgemm;
-    const float one = 1.0f, zero = 0.0f, *block = plan->block;
-    for (int64_t i = 0; i < plan->n_layers; i++) {
-        const dense_layer *layer = &plan->layers[i];
-        multiply("t", "n", &layer->width, &plan->rows, &layer->inputs, &one, layer->weights, &layer->inputs, block,
-                 &layer->inputs, &zero, layer->result, &layer->width);
-        finish(layer, plan->rows);
-        block = layer->result;
+    for (int64_t begin = 0; begin < plan->rows; begin += plan->at_once) {
+        const int64_t left = plan->rows - begin, rows = left < plan->at_once ? left : plan->at_once;
+        if (rows >= LEAST_ROWS || begin == 0)
+            run(plan, begin, rows);
+        else
+            run(plan, plan->rows - LEAST_ROWS, LEAST_ROWS); /* some again, with the same result */
     }
 }

@@ -14,6 +14,8 @@
 typedef struct {
     const float *weights;    /**< shape (width, inputs) */
     const float *bias;       /**< shape (width); NULL: none */
+    const float *panels;     /**< both as product.h takes them; NULL: the product is that of a library */
+    int n_sums;              /**< of product.h */
     int64_t inputs, width;
     int is_cut;              /**< what is below zero becomes zero; a NaN stays */
     float *result;           /**< shape (rows, width) */
@@ -23,7 +25,7 @@ typedef struct {
 typedef struct {
     intptr_t sgemm;          /**< address of the product of BLAS in single precision */
     const float *block;      /**< what the first takes, shape (rows, inputs) */
-    int64_t rows;
+    int64_t rows, at_once;   /**< all rows, and those that pass through all layers before the next ones do */
     const dense_layer *layers;
     int64_t n_layers;
 } dense_layers;

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import shutil
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from coupler_plugin import Coupler, Status
 from coupler_plugin.cli import commands
-from coupler_plugin.emulator import compiled, compiling, products
+from coupler_plugin.emulator import compiled, compiling, products, torchscript
 from coupler_plugin.emulator.blocks import Blocks
 from coupler_plugin.emulator.load import describe, load
 from coupler_plugin.emulator.trial import sample_arguments
@@ -39,10 +40,26 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compile a small network as a user does; what the command said lies beside the package."""
-    model = write_mlp(tmp_path_factory.mktemp("compiled") / "mlp.pt")
+    """Compile a small network as a user does, for whom the compiler's layers are the faster ones."""
+    return compile_mlp(tmp_path_factory.mktemp("compiled"), lambda *_: None)
+
+
+@pytest.fixture(scope="module", params=[(0, 0, 0), (1, 1, 1), (1, 4, 4)], ids=str)
+def layered(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """Compile it where layers by this library, with so many sums beside each other, are the faster ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiling, "_build", lambda found, exported, path, settings: path)
+        patch.setattr(compiling, "_runner", lambda path, device: None)
+        return compile_mlp(tmp_path_factory.mktemp("layered"), lambda *_: list(request.param))
+
+
+def compile_mlp(folder: Path, sums: Callable[..., list[int] | None]) -> Path:
+    """Return the package; what the command said lies beside it."""
+    model = write_mlp(folder / "mlp.pt")
     package = model.with_suffix(".pt2")
-    result = CliRunner().invoke(commands, ["compile", str(model), "-o", str(package), "--block", str(BLOCK)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiling, "_sums", sums)
+        result = CliRunner().invoke(commands, ["compile", str(model), "-o", str(package), "--block", str(BLOCK)])
     assert result.exit_code == 0, result.output
     package.with_suffix(".txt").write_text(result.output)
     return package
@@ -320,9 +337,67 @@ def test_layers_beside_convolutions_stay_whole() -> None:
 def test_layers_compile_in_the_way_that_is_not_chosen_here_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = products.are_faster_apart
     monkeypatch.setattr(products, "are_faster_apart", lambda graph: not chosen(graph))
+    monkeypatch.setattr(compiling, "_sums", lambda *_: None)
     model = write(tmp_path / "layers.pt", Layers(), [field("tas", "K", size=4)], [field("lai", "1", size=3)])
     result = compiling.compile_emulator(model, tmp_path / "layers.pt2", BLOCK)
     assert max(difference.relative for difference in result.making.differences) < 1e-5
+
+
+# --- layers by this library -----------------------------------------------------------------------------------
+
+
+def test_layers_take_the_place_of_their_original_in_blocks_of_any_size(layered: Path, couple: Couple) -> None:
+    original = couple({"model": layered.with_suffix(".pt"), "block": BLOCK}, cells=45)
+    expected = lai_of(original)
+    for block in (BLOCK, 16):
+        package = couple({"model": layered, "sha256": digest(layered), "block": block}, cells=45)
+        np.testing.assert_allclose(lai_of(package), expected, rtol=1e-5, atol=1e-6)
+        assert package.emulators[0].keeps_bits
+
+
+def test_layers_say_what_they_are(layered: Path) -> None:
+    assert "layers are products of this library" in layered.with_suffix(".txt").read_text()
+    making = compiled.making_of(describe(layered))
+    assert making.sums is not None
+    assert making.original_sha256 == digest(layered.with_suffix(".pt"))
+    assert making.differences[0].relative < 1e-5
+    assert f"in layers for blocks of {BLOCK}" in CliRunner().invoke(commands, ["inspect", str(layered)]).output
+
+
+def test_layers_have_the_same_bits_with_threads(layered: Path) -> None:
+    package = load(layered, expected=digest(layered))
+    (columns,) = sample_arguments(package.manifest, 5 * BLOCK)
+    answers = []
+    for threads in (1, 2):
+        blocks = Blocks(package, len(columns), BLOCK, threads)
+        blocks.inputs[:] = columns
+        blocks.run()
+        answers.append(blocks.outputs.copy())
+    np.testing.assert_array_equal(*answers)
+    np.testing.assert_array_equal(package.forward(columns), answers[0])
+
+
+def test_layers_without_their_hash_are_refused(layered: Path) -> None:
+    with refused(Status.MODEL, f"'sha256: {digest(layered)}'"):
+        load(layered)
+
+
+@pytest.mark.parametrize(("seconds", "is_taken"), [(0.05, True), (0.0, False)])
+def test_layers_are_taken_where_they_are_faster(made: Path, seconds: float, is_taken: bool) -> None:
+    found = describe(made.with_suffix(".pt"))
+    forward = torchscript.method_of(torchscript.module_of(found))
+    sums = compiling._sums(
+        forward, lambda _: time.sleep(seconds), found.manifest, sample_arguments(found.manifest, 9999)
+    )
+    assert (sums is not None) is is_taken
+    assert sums is None or len(sums) == 3
+
+
+def test_other_networks_are_the_compilers(tmp_path: Path) -> None:
+    model = write(tmp_path / "twice.pt", Twice(), [field("tas", "K")], [field("lai", "1")])
+    found = describe(model)
+    forward = torchscript.method_of(torchscript.module_of(found))
+    assert compiling._sums(forward, lambda _: time.sleep(0.05), found.manifest, [torch.ones(BLOCK, 1)]) is None
 
 
 # --- bfloat16 -------------------------------------------------------------------------------------------------
@@ -330,7 +405,7 @@ def test_layers_compile_in_the_way_that_is_not_chosen_here_too(tmp_path: Path, m
 
 def test_factors_of_products_are_shortened_and_the_error_is_stated(made: Path) -> None:
     found = describe(made.with_suffix(".pt"))
-    module = compiling.torchscript.module_of(found)
+    module = torchscript.module_of(found)
     blocks = compiling._samples(found.manifest, BLOCK)
     with torch.no_grad():
         exported = compiling._export(found, module, blocks[0], "bfloat16", "cpu")[0].module()
