@@ -32,7 +32,7 @@ from coupler_plugin.emulator.file import Found, first_line
 from coupler_plugin.emulator.fusing import Fused
 from coupler_plugin.emulator.load import describe
 from coupler_plugin.emulator.manifest import Manifest
-from coupler_plugin.emulator.trial import fastest, sample_arguments
+from coupler_plugin.emulator.trial import checked, fastest, sample_arguments
 from coupler_plugin.errors import CouplerError, Status
 
 #: largest difference from the original that is accepted, in standard deviations of an output
@@ -113,7 +113,7 @@ def compile_emulator(
             package = _build(found, exported, Path(folder) / output.name, settings)
             run, sums = _runner(package, device), None
             if (dtype, device) == ("float32", CPU):
-                sums = _sums(forward, run, manifest, blocks[-1])
+                sums = _sums(found, forward, run, blocks[-1])
             if sums is not None:
                 run = _write_layers(package, found, sums)
             differences = _compare(manifest, forward, run, blocks)
@@ -177,11 +177,16 @@ def _runner(path: Path, device: str) -> Callable[..., Any]:
     return package if device == CPU else OnDevice(package, device)
 
 
-def _sums(forward: Any, run: Callable[..., Any], manifest: Manifest, arguments: Tensors) -> list[int] | None:
+def _sums(found: Found, forward: Any, run: Callable[..., Any], arguments: Tensors) -> list[int] | None:
     """Return the sums of its layers, where a network is nothing else and they take less time than `run`."""
     sums = freed(forward, len(arguments[0])) if arguments[0].dim() == 2 else []
     way = dense(forward, sums) if sums else None
     if way is None:
+        return None
+    manifest = found.manifest
+    try:
+        checked(way.call, arguments, manifest, found.path, way.memory(len(arguments[0]), manifest.n_outputs))
+    except CouplerError:  # what follows a layer changes its shape, which nothing in its memory can
         return None
     with torch.inference_mode():
         ours, compilers = fastest([_call(way, forward, manifest, arguments), _call(None, run, manifest, arguments)])

@@ -18,14 +18,21 @@ import torch
 from coupler_plugin.emulator.fusing import Fused
 from coupler_plugin.emulator.layers import Choice, Layer, bind, library, of_same_bits, of_sums, quickest_sums
 
-#: operations on each number alone, which have a form in place
-_UNARY: Final[Mapping[str, Callable[..., Any]]] = {
+_NN: Final[Any] = torch._C._nn
+#: forms in place of operations on each number alone, which take the same constants
+_IN_PLACE: Final[Mapping[str, Callable[..., Any]]] = {
     "aten::relu": torch.relu_,
     "aten::tanh": torch.tanh_,
     "aten::sigmoid": torch.sigmoid_,
-    "aten::silu": torch._C._nn.silu_,
+    "aten::silu": _NN.silu_,
+    "aten::gelu": lambda x, form: _NN.gelu_(x, approximate=form),
+    "aten::leaky_relu": _NN.leaky_relu_,
+    "aten::elu": _NN.elu_,
+    "aten::softplus": lambda x, beta, threshold: _NN.softplus(x, beta, threshold, out=x),
+    "aten::exp": torch.exp_,
+    "aten::clamp": torch.clamp_,
 }
-#: the same with a constant
+#: those with one constant
 _WITH_CONSTANT: Final[Mapping[str, Callable[..., Any]]] = {
     "aten::add": torch.Tensor.add_,
     "aten::sub": torch.Tensor.sub_,
@@ -115,8 +122,8 @@ def _step(kind: str, constants: Sequence[Any]) -> Layer | InPlace | None:
         is_plain = all(part.dtype is torch.float32 and part.is_contiguous() for part in numbers)
         is_full = weights.dim() == 2 and (bias is None or bias.shape == weights.shape[:1])
         return Layer(weights, bias) if is_plain and is_full else None
-    if kind in _UNARY:
-        return InPlace(_UNARY[kind])
+    if kind in _IN_PLACE:
+        return InPlace(_IN_PLACE[kind], tuple(constants))
     if kind in _WITH_CONSTANT and constants[1:] in ([], [1]):  # a factor of what is added
         return InPlace(_WITH_CONSTANT[kind], tuple(constants[:1]))
     return None

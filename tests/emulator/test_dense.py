@@ -36,6 +36,13 @@ class Scaled(nn.Module):
         return self.layers((x - self.mean) / self.std) * 3.0 + 0.25
 
 
+class Positive(nn.Module):
+    """What makes a logarithm a number again, within limits."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.exp(x.clamp(max=3.0)).clamp(0.1, 15.0)
+
+
 class Twice(nn.Module):
     """A layer whose answer is used twice."""
 
@@ -84,6 +91,11 @@ MODULES = {
     "tanh": nn.Sequential(*layers(nn.Tanh())),
     "sigmoid": nn.Sequential(*layers(nn.Sigmoid())),
     "silu": nn.Sequential(*layers(nn.SiLU())),
+    "gelu": nn.Sequential(*layers(nn.GELU())),
+    "gelu_tanh": nn.Sequential(*layers(nn.GELU("tanh"))),
+    "leaky": nn.Sequential(*layers(nn.LeakyReLU(0.1))),
+    "elu": nn.Sequential(*layers(nn.ELU(), last=nn.Softplus())),
+    "positive": nn.Sequential(*layers(nn.ReLU(), last=Positive())),
     "no_bias": nn.Sequential(*layers(nn.ReLU(), bias=False)),
     "relu_at_the_end": nn.Sequential(*layers(nn.ReLU(), last=nn.ReLU())),
     "sigmoid_at_the_end": nn.Sequential(*layers(nn.ReLU(), last=nn.Sigmoid())),
@@ -159,11 +171,11 @@ def test_a_negative_zero_stays_one_where_the_module_keeps_it() -> None:
         Twice(),
         Against(),
         OneBias(),
-        nn.Sequential(*layers(nn.GELU())),
+        nn.Sequential(*layers(nn.Mish())),
         nn.Sequential(*layers(nn.ReLU(), last=nn.Softmax(1))),
         nn.Bilinear(CHANNELS, CHANNELS, ANSWERS),
     ],
-    ids=["twice", "against", "one_bias", "gelu", "softmax", "two_arguments"],
+    ids=["twice", "against", "one_bias", "mish", "softmax", "two_arguments"],
 )
 def test_other_networks_are_left_to_torch(module: nn.Module) -> None:
     assert dense(forward(module)) is None
