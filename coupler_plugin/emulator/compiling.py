@@ -95,17 +95,18 @@ def compile_emulator(
             Status.CONFIG, f"torch {torch.__version__} sees no GPU to compile for; leave '--device {device}' out."
         )
     kernels.settle()
-    found = describe(path)
-    manifest, module = found.manifest, torchscript.module_of(found)
-    forward = torchscript.method_of(module)
-    if torchscript.draws_numbers(forward.graph):
-        raise CouplerError(
-            Status.MODEL, f"'{path}' draws random numbers, which a compiled package could not repeat; run it as it is."
-        )
-    rows = _rows(manifest, block)
-    blocks = _samples(manifest, rows)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's own, about its own
+        found = describe(path)
+        manifest, module = found.manifest, torchscript.module_of(found)
+        forward = torchscript.method_of(module)
+        if torchscript.draws_numbers(forward.graph):
+            raise CouplerError(
+                Status.MODEL,
+                f"'{path}' draws random numbers, which a compiled package could not repeat; run it as it is.",
+            )
+        rows = _rows(manifest, block)
+        blocks = _samples(manifest, rows)
         exported, settings = _export(found, module, blocks[0], dtype, device)
         if device != CPU:
             exported = move_to_device_pass(exported, device)

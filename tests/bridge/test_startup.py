@@ -58,6 +58,7 @@ def test_the_home_of_another_python_is_named(hosts: Hosts, config: Path) -> None
     assert "PYTHONHOME is set: unset it" in result["rc_message"]
 
 
+@needs_the_installed_library
 def test_an_environment_without_the_plugin_is_named(hosts: Hosts, config: Path, python: Path, tmp_path: Path) -> None:
     subprocess.run([python, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
     bare = tmp_path / "bare" / "bin" / "python3"

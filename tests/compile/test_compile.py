@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import time
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +58,8 @@ def compile_mlp(folder: Path, sums: Callable[..., list[int] | None]) -> Path:
     """Return the package; what the command said lies beside it."""
     model = write_mlp(folder / "mlp.pt")
     package = model.with_suffix(".pt2")
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("error")  # as for a user with PYTHONWARNINGS=error
         patch.setattr(compiling, "_sums", sums)
         result = CliRunner().invoke(commands, ["compile", str(model), "-o", str(package), "--block", str(BLOCK)])
     assert result.exit_code == 0, result.output
