@@ -40,7 +40,7 @@ def compile_(model: Path, output: Path, **settings: Any) -> None:
         f"({making.machine}, torch {making.torch})"
     )
     if making.sums is not None:
-        click.echo("its layers are products of this library, which take less time here than the compiler's")
+        click.echo("in layers, which take less time here than native code; blocks may have any size")
     click.echo(f"differences from {making.original} over {making.rows} rows, at most:")
     for one in making.differences:
         click.echo(f"  {one.name:<24} {one.largest:.2g} ({one.relative:.2g} of its standard deviation)")

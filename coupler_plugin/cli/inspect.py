@@ -64,10 +64,10 @@ def _compiled(emulator: Found) -> str:
         return ""
     making = compiled.making_of(emulator)
     differences = ", ".join(f"{one.name} {one.largest:.2g} ({one.relative:.2g})" for one in making.differences)
-    form = "" if making.sums is None else "in layers "
+    blocks = f"for blocks of {making.block}" if making.sums is None else "in layers"
     machine = f"{making.machine}, torch {making.torch}"
     return (
-        f"from {making.original} (sha256 {making.original_sha256}) {form}for blocks of {making.block}, {making.dtype}, "
+        f"from {making.original} (sha256 {making.original_sha256}) {blocks}, {making.dtype}, "
         f"on {making.device}, {machine}; largest differences (and in standard deviations): {differences}"
     )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -18,8 +19,9 @@ import torch
 
 from coupler_plugin._native import ffi, lib
 from coupler_plugin.emulator.device import OnDevice, device_of, host_zeros
+from coupler_plugin.emulator.file import last_line
 from coupler_plugin.emulator.fusing import Fused
-from coupler_plugin.emulator.lanes import Lanes
+from coupler_plugin.emulator.lanes import Lanes, one_thread
 from coupler_plugin.emulator.load import EmulatorFile
 from coupler_plugin.emulator.manifest import Manifest
 from coupler_plugin.emulator.remembering import Remembering
@@ -64,7 +66,7 @@ class Blocks(Remembering):
     block : int or "exact"
         Rows of a call; "exact" runs all columns in one call without padding.
     threads : int
-        Threads that share several blocks; one block, and those of a compiled package, are torch's to spread.
+        Threads that share several blocks; one block, and those of compiled native code, are torch's to spread.
     columns : Columns, optional
         Memory that others see, too, of as many rows as whole blocks have; where the emulator has a window, which
         somebody else then keeps, its inputs have the shape (rows, T, C).
@@ -87,25 +89,32 @@ class Blocks(Remembering):
         threads: int = 1,
         columns: Columns | None = None,
     ) -> None:
-        manifest = emulator.manifest
         self._module = Fused(emulator.forward)
         self._path = emulator.path
         self._is_fixed = emulator.block is not None
         self._n = n
+        # torch keeps Python's lock while a package runs, so its blocks would only wait: it shares products instead
+        can_share = not self._is_fixed and not isinstance(emulator.forward, OnDevice)
+        lanes = min(threads, -(-n // block)) if can_share and n and block != "exact" else 1
+        with one_thread() if lanes > 1 else nullcontext():
+            self._prepare(emulator, block, lanes, columns)
+
+    def _prepare(
+        self, emulator: EmulatorFile, block: int | Literal["exact"], lanes: int, columns: Columns | None
+    ) -> None:
+        """Find out how the module may be called, and make the memory of all calls."""
+        manifest, n = emulator.manifest, self._n
+        module = emulator.forward if isinstance(emulator.forward, OnDevice) else None
         if n:
             self._use_first_same(emulator.fused, manifest, n if block == "exact" else block)
         self.keeps_bits = block != "exact"
         self.sizes = self._choose_sizes(manifest, block)
         rows = sum(self.sizes)
-        module = emulator.forward if isinstance(emulator.forward, OnDevice) else None
         memory = columns or Columns.zeros(manifest, rows, device_of(emulator.forward))
         inputs, static, state, outputs = (
             part[:rows] for part in (memory.inputs, memory.static, memory.state, memory.outputs)
         )
         arguments: list[list[torch.Tensor]] = []
-        # torch keeps Python's lock while a package runs, so its blocks would only wait: it shares products instead
-        can_share = module is None and not self._is_fixed
-        lanes = min(threads, len(self.sizes)) if can_share else 1
         self._lanes = Lanes(lanes) if lanes > 1 else None
         on_device: DeviceWindow | None = None
         self._window: Window | DeviceWindow | None = None
@@ -247,7 +256,7 @@ class Blocks(Remembering):
 
 def failure(name: str, error: Exception) -> CouplerError:
     """Return what is said of an emulator whose module raised in a call."""
-    return CouplerError(Status.RUN, f"the emulator '{name}' failed: {str(error).strip().splitlines()[-1]}")
+    return CouplerError(Status.RUN, f"the emulator '{name}' failed: {last_line(error)}.")
 
 
 class Rows:

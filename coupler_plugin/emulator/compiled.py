@@ -65,7 +65,7 @@ class Making(BaseModel):
     tolerance: float = Field(description="largest relative difference that was accepted")
     rows: int = Field(description="rows that were compared")
     differences: list[Difference]
-    sums: list[int] | None = Field(default=None, description="of its layers, where it holds those (dense.py)")
+    sums: list[int] | None = Field(default=None, description="of its layers, where it holds those")
 
 
 class Package:
@@ -92,7 +92,7 @@ def read(found: Found, asked: Asked) -> EmulatorFile:
     if not asked.is_known:
         raise CouplerError(
             Status.MODEL,
-            f"'{path}' holds native code, which is only run where its hash is named: write 'sha256: {found.sha256}' "
+            f"'{path}' is compiled; native code is only run where its hash is named: write 'sha256: {found.sha256}' "
             "beside 'model:' if you trust who compiled it.",
         )
     if asked.dropout:
@@ -128,11 +128,22 @@ FORMAT: Final = Format(
 
 
 def in_layers(original: Found, sums: Sequence[int]) -> EmulatorFile:
-    """Return the layers of a TorchScript file, which run in blocks of any size."""
+    """Return the layers of a TorchScript file, which run in blocks of any size.
+
+    Raises
+    ------
+    CouplerError
+        MODEL, when the file is no such network, or the sums are those of other layers.
+    """
     width = original.manifest.n_outputs
-    way = dense(torchscript.method_of(torchscript.module_of(original)), sums)
+    try:
+        way = dense(torchscript.method_of(torchscript.module_of(original)), sums)
+    except (CouplerError, ValueError):
+        way = None
     if way is None:
-        raise CouplerError(Status.MODEL, f"'{original.path}' holds no layers that could run here; {FORMAT.remedy}.")
+        raise CouplerError(
+            Status.MODEL, f"'{original.path}' does not hold the layers that it says it has; {FORMAT.remedy}."
+        )
 
     def forward(x: torch.Tensor) -> torch.Tensor:
         answer: torch.Tensor = way.call(x, *way.memory(len(x), width))

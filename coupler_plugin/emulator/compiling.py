@@ -29,10 +29,9 @@ from coupler_plugin.emulator.compiled import Difference, Making
 from coupler_plugin.emulator.dense import dense, freed
 from coupler_plugin.emulator.device import CPU, OnDevice
 from coupler_plugin.emulator.file import Found, first_line
-from coupler_plugin.emulator.fusing import Fused
 from coupler_plugin.emulator.load import describe
 from coupler_plugin.emulator.manifest import Manifest
-from coupler_plugin.emulator.trial import checked, fastest, sample_arguments
+from coupler_plugin.emulator.trial import checked, fastest, gives_same_bits, sample_arguments
 from coupler_plugin.errors import CouplerError, Status
 
 #: largest difference from the original that is accepted, in standard deviations of an output
@@ -126,9 +125,10 @@ def compile_emulator(
                 tolerance=limit, rows=rows * len(blocks), differences=differences, sums=sums,
             )  # fmt: skip
             _describe(package, manifest, making)
-            ways = (dense(forward), forward), (None if sums is None else dense(forward, sums), run)
+            as_it_is = _in_layers(found, forward, blocks[-1]) or partial(forward, *blocks[-1])
+            made = _in_layers(found, forward, blocks[-1], sums) if sums else None
             with torch.inference_mode():
-                times = fastest([_call(way, call, manifest, blocks[-1]) for way, call in ways])
+                times = fastest([as_it_is, made or partial(run, *blocks[-1])])
             package.replace(output)
     return Result(making, describe(output).sha256, perf_counter() - began, *times)
 
@@ -181,17 +181,36 @@ def _runner(path: Path, device: str) -> Callable[..., Any]:
 def _sums(found: Found, forward: Any, run: Callable[..., Any], arguments: Tensors) -> list[int] | None:
     """Return the sums of its layers, where a network is nothing else and they take less time than `run`."""
     sums = freed(forward, len(arguments[0])) if arguments[0].dim() == 2 else []
-    way = dense(forward, sums) if sums else None
+    way = _in_layers(found, forward, arguments, sums) if sums else None
     if way is None:
         return None
-    manifest = found.manifest
+    with torch.inference_mode():
+        ours, compilers = fastest([way, partial(run, *arguments)])
+    return sums if ours < compilers else None
+
+
+def _in_layers(
+    found: Found, forward: Any, arguments: Tensors, sums: Sequence[int] | None = None
+) -> Callable[[], Any] | None:
+    """Return a call of a network as layers in memory that was made before; None where it is anything else.
+
+    Without `sums` it must have the bits of the network itself, as in a run.
+    """
+    way, manifest = dense(forward, sums), found.manifest
+    if way is None:
+        return None
+    memory = way.memory(len(arguments[0]), manifest.n_outputs)
+
+    def answers(call: Callable[..., Any], *into: torch.Tensor) -> list[torch.Tensor]:
+        return [answer.clone() for answer in checked(call, arguments, manifest, found.path, into)]
+
     try:
-        checked(way.call, arguments, manifest, found.path, way.memory(len(arguments[0]), manifest.n_outputs))
+        whole = answers(way.call, *memory)
     except CouplerError:  # what follows a layer changes its shape, which nothing in its memory can
         return None
-    with torch.inference_mode():
-        ours, compilers = fastest([_call(way, forward, manifest, arguments), _call(None, run, manifest, arguments)])
-    return sums if ours < compilers else None
+    if sums is None and not gives_same_bits(lambda _: whole, answers(forward), [torch.arange(len(arguments[0]))]):
+        return None
+    return way.on([*arguments, *memory])
 
 
 def _write_layers(path: Path, found: Found, sums: Sequence[int]) -> Callable[..., Any]:
@@ -242,10 +261,3 @@ def _describe(path: Path, manifest: Manifest, making: Making) -> None:
         root = archive.namelist()[0].partition("/")[0]
         archive.writestr(f"{root}/extra/{manifests.ENTRY}", manifest.model_dump_json(indent=1, exclude_none=True))
         archive.writestr(f"{root}/extra/{compiled.ENTRY}", making.model_dump_json(indent=1))
-
-
-def _call(way: Fused | None, run: Callable[..., Any], manifest: Manifest, arguments: Tensors) -> Callable[[], Any]:
-    """Return a call of a block, in memory that was made before if there is such a way."""
-    if way is None:
-        return partial(run, *arguments)
-    return way.on([*arguments, *way.memory(len(arguments[0]), manifest.n_outputs)])

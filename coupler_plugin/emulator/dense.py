@@ -3,7 +3,7 @@
 
 Layers are computed by `layers.py`; other activations than relu, and the scaling before and after the layers, are
 torch's, in place. Numbers and the order of their sums stay the same and so do the bits, which `blocks.py` proves with
-the module itself before it uses the result.
+the module itself before it uses the result; a compiled package has sums of its own instead.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def dense(forward: Any, sums: Sequence[int] | None = None) -> Fused | None:
 
 
 def freed(forward: Any, rows: int) -> list[int]:
-    """Return for each layer of `dense` the sums that take the least time here, whatever their bits."""
-    return quickest_sums(_layers(_steps(forward.graph)), rows)
+    """Return for each layer of `dense` the sums that take the least time here, whatever their bits; none without it."""
+    return quickest_sums(_layers(_steps(forward.graph)), rows) if library() is not None else []
 
 
 def _layers(steps: Sequence[Step]) -> list[Layer]:

@@ -145,3 +145,8 @@ class Archive:
 def first_line(error: Exception) -> str:
     """Return what an error of torch says first, without its full stop."""
     return str(error).strip().partition("\n")[0].rstrip(".")
+
+
+def last_line(error: Exception) -> str:
+    """Return the cause that an error of TorchScript names after its places in the module, without a full stop."""
+    return str(error).strip().rpartition("\n")[2].strip().removeprefix("RuntimeError: ").partition(". ")[0].rstrip(".")

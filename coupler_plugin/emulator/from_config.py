@@ -13,7 +13,7 @@ from coupler_plugin.config.emulators import EmulatorSection
 from coupler_plugin.emulator.beside import LaggedEmulator
 from coupler_plugin.emulator.column import ColumnEmulator
 from coupler_plugin.emulator.device import CPU, choose, open_device
-from coupler_plugin.emulator.file import EmulatorFile
+from coupler_plugin.emulator.file import EmulatorFile, last_line
 from coupler_plugin.emulator.gather import Team
 from coupler_plugin.emulator.gridded import GridEmulator, grid_of
 from coupler_plugin.emulator.load import load
@@ -50,7 +50,8 @@ def _load(config: Config, index: int, comm: MPI.Comm | None) -> ColumnEmulator:
                 f"the emulator '{file.manifest.name}' draws random numbers, which belong to the rank of a cell; write "
                 "'share: direct'.",
             )
-        if section.precision != "float32" and file.block is None:  # a package tells by itself how it differs
+    if section.precision != "float32" and file.block is None:  # a package tells by itself how it differs
+        with config.blaming("emulators", index, "precision"):
             together(comm, partial(_tell_rounding, section, file, device) if rank_of(comm) == 0 else _nothing)
     with config.blaming("emulators", index, "outputs" if section.outputs else "model"):
         grid = section.grid or grid_of(file.manifest)
@@ -85,8 +86,15 @@ def _place(section: EmulatorSection, comm: MPI.Comm | None, patience: float) -> 
 
 
 def _tell_rounding(section: EmulatorSection, file: EmulatorFile, device: str) -> None:
-    share = 100.0 * rounding(load(section.model, device=device), file)
-    name, precision = file.manifest.name, section.precision
+    name, precision, exact = file.manifest.name, section.precision, load(section.model, device=device)
+    try:
+        share = 100.0 * rounding(exact, file)
+    except RuntimeError as error:
+        raise CouplerError(
+            Status.MODEL,
+            f"the emulator '{name}' does not run in {precision} on this processor ({last_line(error)}); leave "
+            "'precision:' out.",
+        ) from error
     logger.info("%s: '%s' differs by up to %.2g %% of the spread of an output from float32", precision, name, share)
 
 

@@ -8,8 +8,9 @@ where another program has one of the processors. Whole blocks meet once a call, 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import cache
 from threading import Barrier
 from typing import Final
@@ -45,6 +46,17 @@ class Lanes:
         wait(lanes)
         for lane in lanes:
             lane.result()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute as it does in a lane."""
+    own = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(own)
 
 
 @cache

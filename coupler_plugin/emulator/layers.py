@@ -26,6 +26,9 @@ from coupler_plugin.emulator.trial import fastest
 _COLUMNS: Final[Mapping[int, int]] = {1: 16, 4: 8}
 #: rows that pass through all layers while their numbers are in the fastest cache
 _AT_ONCE: Final = 96
+#: rows whose bits are compared, and what makes the products of one of them too small for a number
+_COMPARED: Final = 4096
+_TINY: Final = 1e-44
 #: calls of each product, of which the shortest counts
 _TIMED: Final = 50
 #: what a plan points to lives as long as the plan
@@ -49,7 +52,7 @@ class Layer:
     is_cut: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Panels:
     """Bias and weights of a layer as a product of our own reads them.
 
@@ -117,12 +120,22 @@ def bind(
 
 
 def of_same_bits() -> Choice:
-    """Return the choice of our products where they give the library's bits in less time, each tried once."""
-    return cache(_of_same_bits)
+    """Return the choice of our products where they give the library's bits in less time, each tried once.
+
+    A product that the library spreads over threads is left to it.
+    """
+    tried = cache(_of_same_bits)
+    return lambda layer, rows: None if torch.get_num_threads() > 1 else tried(layer, rows)
 
 
 def of_sums(layers: Sequence[Layer], sums: Sequence[int]) -> Choice:
-    """Return the choice of what `quickest_sums` gave."""
+    """Return the choice of what `quickest_sums` gave.
+
+    Raises
+    ------
+    ValueError
+        when that was for other layers.
+    """
     panels = {layer: _panels(layer, n_sums) if n_sums else None for layer, n_sums in zip(layers, sums, strict=True)}
     return lambda layer, rows: panels[layer] if _is_possible(rows) else None
 
@@ -138,21 +151,32 @@ def quickest_sums(layers: Sequence[Layer], rows: int) -> list[int]:
 def _of_same_bits(layer: Layer, rows: int) -> Panels | None:
     if not _is_possible(rows):
         return None
+    return next(
+        (_quickest(layer, rows, [None, panels]) for panels in _candidates(layer) if _is_same(layer, rows, panels)), None
+    )
+
+
+def _is_same(layer: Layer, rows: int, panels: Panels) -> bool:
+    """Return whether our product has the library's bits: few numbers may be the same in another order."""
     width, inputs = layer.weights.shape
-    block, expected, found = _sample(rows, inputs), torch.empty(rows, width), torch.empty(rows, width)
-    _alone(layer, None, block, expected)()
-    for panels in _candidates(layer):
-        _alone(layer, panels, block, found)()
-        if torch.equal(expected.view(torch.int32), found.view(torch.int32)):
-            return _quickest(layer, rows, [None, panels])
-    return None
+    block, expected, found = torch.empty(rows, inputs), torch.empty(rows, width), torch.empty(rows, width)
+    library, ours = _alone(layer, None, block, expected), _alone(layer, panels, block, found)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(-(-_COMPARED // rows)):
+        block.normal_(generator=generator)
+        block[0] *= _TINY
+        library()
+        ours()
+        if not torch.equal(expected.view(torch.int32), found.view(torch.int32)):
+            return False
+    return True
 
 
 def _quickest(layer: Layer, rows: int, candidates: Sequence[Panels | None]) -> Panels | None:
     """Return what takes the least time for the rows that pass at once."""
     width, inputs = layer.weights.shape
     rows = min(rows, _AT_ONCE)
-    block, result = _sample(rows, inputs), torch.empty(rows, width)
+    block, result = torch.ones(rows, inputs), torch.empty(rows, width)
     times = fastest([_alone(layer, panels, block, result) for panels in candidates], _TIMED)
     return candidates[times.index(min(times))]
 
@@ -169,14 +193,14 @@ def _alone(layer: Layer, panels: Panels | None, block: torch.Tensor, result: tor
     return bind(lambda *_: panels, [layer], block, [result])
 
 
-def _sample(rows: int, inputs: int) -> torch.Tensor:
-    return torch.randn(rows, inputs, generator=torch.Generator().manual_seed(0))
-
-
 def _panels(layer: Layer, n_sums: int) -> Panels:
-    (width, inputs), columns = layer.weights.shape, _COLUMNS[n_sums]
+    width, inputs = layer.weights.shape
+    if n_sums not in _COLUMNS or inputs % n_sums:
+        raise ValueError(f"there is no product with {n_sums} sums of {inputs} inputs")
+    columns = _COLUMNS[n_sums]
     numbers = torch.zeros(-(-width // columns) * columns, 1 + inputs)
-    numbers[:width, 0] = -0.0 if layer.bias is None else layer.bias
+    if layer.bias is not None:
+        numbers[:width, 0] = layer.bias
     numbers[:width, 1:] = layer.weights
     return Panels(numbers.view(-1, columns, 1 + inputs).transpose(1, 2).contiguous(), n_sums)
 

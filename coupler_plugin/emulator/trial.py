@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from coupler_plugin.emulator.file import last_line
 from coupler_plugin.emulator.manifest import Input, Manifest, Variable
 from coupler_plugin.errors import CouplerError, Status
 
@@ -43,7 +44,7 @@ def checked(
         raise CouplerError(
             Status.MODEL,
             f"the emulator '{path}' does not run on inputs of the shapes {shapes} that its manifest asks for: "
-            f"{str(error).strip().splitlines()[-1]}",
+            f"{last_line(error)}.",
         ) from error
     parts = list(answer) if manifest.state and isinstance(answer, tuple) else [answer]
     rows, tile = len(arguments[0]), manifest.tile

@@ -25,8 +25,10 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from coupler_plugin import Coupler, Status
 from coupler_plugin.cli import commands
-from coupler_plugin.emulator import compiled, compiling, products, torchscript
+from coupler_plugin.emulator import compiled, compiling, layers, products, torchscript
 from coupler_plugin.emulator.blocks import Blocks
+from coupler_plugin.emulator.dense import dense
+from coupler_plugin.emulator.file import Found
 from coupler_plugin.emulator.load import describe, load
 from coupler_plugin.emulator.trial import sample_arguments
 
@@ -358,12 +360,54 @@ def test_layers_take_the_place_of_their_original_in_blocks_of_any_size(layered: 
 
 
 def test_layers_say_what_they_are(layered: Path) -> None:
-    assert "layers are products of this library" in layered.with_suffix(".txt").read_text()
+    assert "in layers, which take less time" in layered.with_suffix(".txt").read_text()
     making = compiled.making_of(describe(layered))
     assert making.sums is not None
     assert making.original_sha256 == digest(layered.with_suffix(".pt"))
     assert making.differences[0].relative < 1e-5
-    assert f"in layers for blocks of {BLOCK}" in CliRunner().invoke(commands, ["inspect", str(layered)]).output
+    assert (
+        f"{making.original_sha256}) in layers, float32"
+        in CliRunner().invoke(commands, ["inspect", str(layered)]).output
+    )
+
+
+def test_layers_are_summed_as_the_package_says(layered: Path) -> None:
+    package = load(layered, expected=digest(layered))
+    making = compiled.making_of(package_found := describe(layered))
+    forward = torchscript.method_of(torchscript.module_of(describe(layered.with_suffix(".pt"))))
+    way = dense(forward, making.sums)
+    assert way is not None
+    (rows,) = sample_arguments(package.manifest, 2000)
+    expected = way.call(rows, *way.memory(len(rows), 1))
+    np.testing.assert_array_equal(package.forward(rows), expected)
+    assert package.sha256 == package_found.sha256 == digest(layered)
+    assert [one.bind is not None for one in package.fused] == [True]
+
+
+@pytest.mark.skipif(not layers.lib.product_is_here(), reason="this processor lacks AVX2 or FMA")
+def test_sums_of_packages_make_other_bits(layered: Path) -> None:
+    found = describe(layered.with_suffix(".pt"))
+    (rows,) = sample_arguments(found.manifest, 2000)
+    one, four = (compiled.in_layers(found, [1, n_sums, n_sums]).forward(rows) for n_sums in (1, 4))
+    assert not torch.equal(one, four)
+    torch.testing.assert_close(one, four)
+
+
+@pytest.mark.parametrize("sums", [[1], [1, 1, 1, 1], [4, 4, 4], [2, 1, 1], []])
+def test_package_with_the_sums_of_other_layers_is_refused(layered: Path, tmp_path: Path, sums: list[int]) -> None:
+    other = altered(layered, tmp_path / "other.pt2", sums=sums)
+    with refused(Status.MODEL, "other.pt2", "does not hold the layers", "coupler-plugin compile"):
+        load(other, expected=digest(other))
+
+
+def test_package_that_lost_its_layers_is_refused(layered: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.pt2"
+    with zipfile.ZipFile(layered) as old, zipfile.ZipFile(other, "w") as new:
+        for entry in old.infolist():
+            if not entry.filename.endswith(compiled.LAYERS):
+                new.writestr(entry, old.read(entry))
+    with refused(Status.MODEL, "other.pt2", "does not hold the layers", "coupler-plugin compile"):
+        load(other, expected=digest(other))
 
 
 def test_layers_have_the_same_bits_with_threads(layered: Path) -> None:
@@ -407,11 +451,41 @@ class Spread(nn.Module):
 
 
 @pytest.mark.parametrize(("network", "answers"), [("Twice", 1), ("Spread", 2)])
-def test_other_networks_are_the_compilers(tmp_path: Path, network: str, answers: int) -> None:
+def test_other_networks_are_the_compilers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: str, answers: int
+) -> None:
     module = globals()[network]().eval()
-    found = describe(write(tmp_path / "other.pt", module, [field("tas", "K")], [field("lai", "1", size=answers)]))
-    forward = torchscript.method_of(torchscript.module_of(found))
-    assert compiling._sums(found, forward, lambda _: time.sleep(0.05), [torch.ones(BLOCK, 1)]) is None
+    model = write(tmp_path / "other.pt", module, [field("tas", "K")], [field("lai", "1", size=answers)])
+    monkeypatch.setattr(compiling, "_build", empty_package)
+    monkeypatch.setattr(compiling, "_runner", lambda path, device: slow(torch.jit.load(model)))
+    assert compiling.compile_emulator(model, tmp_path / "other.pt2", BLOCK).making.sums is None
+
+
+@pytest.mark.parametrize(("dtype", "is_taken"), [("float32", True), ("bfloat16", False)])
+def test_layers_are_of_float32(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, is_taken: bool
+) -> None:
+    model = made.with_suffix(".pt")
+    monkeypatch.setattr(compiling, "_build", empty_package)
+    monkeypatch.setattr(compiling, "_runner", lambda path, device: slow(torch.jit.load(model)))
+    making = compiling.compile_emulator(model, tmp_path / "layers.pt2", BLOCK, dtype).making
+    assert (making.sums is not None) is is_taken
+
+
+def empty_package(found: Found, exported: object, path: Path, settings: object) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("package/version", "")
+    return path
+
+
+def slow(module: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """Return what computes the same, but takes its time."""
+
+    def run(*arguments: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.02)
+        return module(*arguments)
+
+    return run
 
 
 # --- bfloat16 -------------------------------------------------------------------------------------------------

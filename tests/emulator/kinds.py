@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from small_emulators import Gru, field, write, write_carbon, write_mlp, write_tiled
 
 from coupler_plugin import Coupler
@@ -16,6 +17,16 @@ from coupler_plugin.regrid import latlon
 GRID = latlon(10.0)
 #: kind -> the output that is looked at
 KINDS = {"column": "lai", "window": "gpp", "state": "snw", "tile": "tsl"}
+
+
+def lstm_runs_in_bfloat16() -> bool:
+    """Return whether this processor has what torch's LSTM needs for it."""
+    with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+        try:
+            torch.nn.LSTM(2, 4, batch_first=True).eval()(torch.zeros(3, 5, 2))
+        except RuntimeError:
+            return False
+    return True
 
 
 def section(folder: Path, kind: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coupler_plugin.emulator import layers
+from coupler_plugin.emulator.lanes import one_thread
 from coupler_plugin.emulator.layers import Choice, Layer, ffi, lib
 
 NAN = np.float32(np.nan)
@@ -57,9 +58,7 @@ def sums_of_one(row: np.ndarray, weights: np.ndarray, n_sums: int) -> np.float32
 
 def expected(layer: Layer, block: torch.Tensor, n_sums: int) -> np.ndarray:
     rows = [[sums_of_one(row, weights, n_sums) for weights in layer.weights.numpy()] for row in block.numpy()]
-    result = np.array(rows, np.float32)
-    if layer.bias is not None:
-        result += layer.bias.numpy()
+    result = np.array(rows, np.float32) + (np.float32(0) if layer.bias is None else layer.bias.numpy())
     return np.where(result < 0, np.float32(0), result) if layer.is_cut else result
 
 
@@ -93,7 +92,7 @@ def test_products_have_the_bits_of_their_order_and_write_nothing_else(
 
 @needs_instructions
 @pytest.mark.parametrize("n_sums", [1, 4])
-def test_what_is_no_number_and_negative_zeros_stay(n_sums: int) -> None:
+def test_what_is_no_number_stays(n_sums: int) -> None:
     layer = Layer(torch.ones(3, 4), None, is_cut=True)
     block = torch.full((6, 4), -1.0)
     block[1], block[2, 1], block[3] = torch.nan, torch.nan, torch.inf
@@ -106,6 +105,23 @@ def test_what_is_no_number_and_negative_zeros_stay(n_sums: int) -> None:
     np.testing.assert_array_equal(bits(result), expected(layer, block, n_sums).view(np.int32))
 
 
+@needs_instructions
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("inputs", "width", "n_sums"), [(5, 24, 1), (32, 128, 1), (32, 8, 4)])
+def test_numbers_at_the_edge_have_the_bits_of_the_library(inputs: int, width: int, n_sums: int, bias: bool) -> None:
+    layer = random_layer(inputs, width, bias=bias, is_cut=True)
+    panels = layers._panels(layer, n_sums)
+    if not layers._is_same(layer, 64, panels):
+        pytest.skip("the library sums in another order here")
+    scales = torch.tensor([1e-45, 1e-44, 1e-40, 1e-38, 1e-20, 1e20, 1e38]).repeat_interleave(10)
+    block = drawn(len(scales), inputs) * scales[:, None]
+    block[7::10, 1], block[8::10, 2], block[9::10, 0] = torch.nan, torch.inf, -0.0
+    library, found = torch.empty(len(block), width), torch.empty(len(block), width)
+    run(layer, None, block, library)
+    run(layer, panels, block, found)
+    np.testing.assert_array_equal(bits(found), bits(library))
+
+
 def run(layer: Layer, panels: layers.Panels | None, block: torch.Tensor, result: torch.Tensor) -> None:
     layers.bind(lambda *_: panels, [layer], block, [result])()
 
@@ -113,27 +129,53 @@ def run(layer: Layer, panels: layers.Panels | None, block: torch.Tensor, result:
 # --- which are taken --------------------------------------------------------------------------------------------------
 
 
-def ours_if_same(candidates: Sequence[layers.Panels | None]) -> layers.Panels | None:
-    return candidates[-1]
+@pytest.fixture
+def ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Find our products the faster ones."""
+    monkeypatch.setattr(layers, "_quickest", lambda layer, rows, candidates: candidates[-1])
 
 
 @needs_instructions
-@pytest.mark.parametrize(("inputs", "width"), [(32, 128), (128, 128), (128, 8), (5, 24), (600, 40), (24, 3), (7, 1)])
-@pytest.mark.parametrize("rows", [6, 64, 1024])
-def test_products_that_are_chosen_have_the_bits_of_the_library(
-    inputs: int, width: int, rows: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(layers, "_quickest", lambda layer, rows, candidates: ours_if_same(candidates))
-    layer, block = random_layer(inputs, width), drawn(rows, inputs)
-    library, found = torch.empty(rows, width), torch.empty(rows, width)
-    run(layer, None, block, library)
-    run(layer, layers.of_same_bits()(layer, rows), block, found)
-    np.testing.assert_array_equal(bits(found), bits(library))
+@pytest.mark.usefixtures("ours")
+@pytest.mark.parametrize("rows", [16, 64, 1024])
+@pytest.mark.parametrize(
+    ("inputs", "width"), [(2, 1), (4, 9), (32, 128), (128, 8), (5, 24), (600, 40), (24, 3), (7, 1)]
+)
+def test_products_that_are_chosen_have_the_bits_of_the_library(inputs: int, width: int, rows: int) -> None:
+    for seed in range(8):
+        layer = random_layer(inputs, width, seed=seed)
+        panels = layers.of_same_bits()(layer, rows)
+        for block in drawn(20_480, inputs, seed).split(rows):
+            library, found = torch.empty(len(block), width), torch.empty(len(block), width)
+            run(layer, None, block, library)
+            run(layer, panels, block, found)
+            np.testing.assert_array_equal(bits(found), bits(library))
 
 
 @needs_instructions
+@pytest.mark.usefixtures("ours")
+@pytest.mark.parametrize("n_sums", [1, 4])
+def test_order_of_the_library_is_found(n_sums: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "_is_same", lambda layer, rows, panels: panels.n_sums == n_sums)
+    panels = layers.of_same_bits()(random_layer(8, 8), 64)
+    assert panels is not None
+    assert panels.n_sums == n_sums
+
+
+@needs_instructions
+@pytest.mark.usefixtures("ours")
+def test_each_layer_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+    monkeypatch.setattr(layers, "_is_same", lambda layer, rows, panels: not tried.append(rows))
+    choose, layer = layers.of_same_bits(), random_layer(8, 8)
+    assert choose(layer, 64) is choose(layer, 64)
+    choose(layer, 16)
+    assert tried == [64, 16]
+
+
+@needs_instructions
+@pytest.mark.usefixtures("ours")
 def test_product_of_other_bits_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layers, "_quickest", lambda layer, rows, candidates: ours_if_same(candidates))
     layer, right = random_layer(32, 16), layers._panels
 
     def wrong(layer: Layer, n_sums: int) -> layers.Panels:
@@ -149,10 +191,31 @@ def test_product_of_other_bits_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("is_quick", [True, False])
 def test_quicker_product_is_taken(is_quick: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layers, "fastest", lambda calls, times: [1.0] + [0.5 if is_quick else 2.0] * (len(calls) - 1))
+    monkeypatch.setattr(layers, "_is_same", lambda layer, rows, panels: True)
     layer = random_layer(4, 128)
     assert (layers.quickest_sums([layer], 64) != [0]) is is_quick
-    same = layers.of_same_bits()(layer, 64)
-    assert same is None or is_quick
+    assert (layers.of_same_bits()(layer, 64) is not None) is is_quick
+
+
+@needs_instructions
+@pytest.mark.usefixtures("ours")
+def test_products_that_torch_spreads_over_threads_are_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "_is_same", lambda layer, rows, panels: True)
+    choose, layer, own = layers.of_same_bits(), random_layer(4, 128), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert choose(layer, 64) is None
+        with one_thread():
+            assert choose(layer, 64) is not None
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(own)
+
+
+@pytest.mark.parametrize("sums", [[1], [1, 1, 1], [4, 1], [2, 1], [-1, 1], []])
+def test_sums_of_other_layers_are_refused(sums: Sequence[int]) -> None:
+    with pytest.raises(ValueError, match=r"sums|argument"):
+        layers.of_sums([random_layer(5, 8), random_layer(8, 8)], sums)
 
 
 @pytest.mark.parametrize("rows", [1, lib.PRODUCT_ROWS - 1])

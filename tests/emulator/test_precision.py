@@ -13,7 +13,7 @@ from refusal import refused
 from small_emulators import write_mlp
 
 from coupler_plugin import Coupler, Status
-from tests.emulator.kinds import KINDS, answers, section
+from tests.emulator.kinds import KINDS, answers, lstm_runs_in_bfloat16, section
 
 Couple = Callable[..., Coupler]
 
@@ -30,6 +30,12 @@ def test_bfloat16_is_near_float32_and_keeps_its_bits(
     emulator = section(tmp_path, kind)
     exact = answers(couple, kind, emulator)
     np.testing.assert_array_equal(exact, answers(couple, kind, {**emulator, "precision": "float32"}))
+    if kind == "window" and not lstm_runs_in_bfloat16():
+        with refused(
+            Status.MODEL, "coupling.yml:5", "does not run in bfloat16 on this processor", "leave 'precision:' out"
+        ):
+            answers(couple, kind, {**emulator, "precision": "bfloat16"})
+        return
     rounded = answers(couple, kind, {**emulator, "precision": "bfloat16"})
     error = np.abs(rounded - exact).max() / np.ptp(exact)
     assert 1e-6 < error < BOUNDS[kind]  # a number has 8 bits, a share of 1/256, in each of a few products

@@ -20,7 +20,7 @@ from coupler_plugin.emulator.blocks import Blocks, Columns
 from coupler_plugin.emulator.device import OnDevice
 from coupler_plugin.emulator.load import EmulatorFile, load
 from coupler_plugin.emulator.trial import sample_arguments
-from tests.emulator.kinds import KINDS, answers, section
+from tests.emulator.kinds import KINDS, answers, lstm_runs_in_bfloat16, section
 from tests.emulator.test_blocks import GatedStore
 
 Couple = Callable[..., Coupler]
@@ -281,6 +281,8 @@ def test_module_that_looks_at_its_inputs_runs_without_a_graph(tmp_path: Path, ca
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_run_has_the_bits_of_the_host(couple: Couple, tmp_path: Path, kind: str, precision: str) -> None:
+    if (kind, precision) == ("window", "bfloat16") and not lstm_runs_in_bfloat16():
+        pytest.skip("this processor lacks what torch's LSTM needs for bfloat16")
     emulator = {**section(tmp_path, kind), "precision": precision}
     expected = answers(couple, kind, emulator)
     with device():
