@@ -113,7 +113,7 @@ def bind(
             for layer, panels, result in zip(layers, chosen, results, strict=True)
         ],
     )
-    at_once = _AT_ONCE if any(chosen) else rows
+    at_once = _AT_ONCE if all(chosen) else rows  # the bits of a library may depend on the number of rows
     plan = ffi.new("dense_layers *", (library(), _numbers(block), rows, at_once, described, len(layers)))
     _KEPT[plan] = described, layers, chosen, block, results
     return partial(lib.dense_run, plan)

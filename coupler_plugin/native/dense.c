@@ -7,9 +7,6 @@
 #include "product.h"
 #include "wide.h"
 
-/** Products of fewer rows have other bits in some libraries. */
-enum { LEAST_ROWS = 16 };
-
 /* Fortran's: all by reference, and matrices column by column. Libraries differ in the size of their integers; on a
  * machine that keeps the low bytes first, the address of a small number serves both sizes. */
 typedef void sgemm(const char *transposed_a, const char *transposed_b, const int64_t *m, const int64_t *n,
@@ -68,9 +65,9 @@ void dense_run(const dense_layers *plan)
 {
     for (int64_t begin = 0; begin < plan->rows; begin += plan->at_once) {
         const int64_t left = plan->rows - begin, rows = left < plan->at_once ? left : plan->at_once;
-        if (rows >= LEAST_ROWS || begin == 0)
+        if (rows >= PRODUCT_ROWS || begin == 0)
             run(plan, begin, rows);
         else
-            run(plan, plan->rows - LEAST_ROWS, LEAST_ROWS); /* some again, with the same result */
+            run(plan, plan->rows - PRODUCT_ROWS, PRODUCT_ROWS); /* some again, with the same result */
     }
 }

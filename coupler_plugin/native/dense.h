@@ -25,7 +25,8 @@ typedef struct {
 typedef struct {
     intptr_t sgemm;          /**< address of the product of BLAS in single precision */
     const float *block;      /**< what the first takes, shape (rows, inputs) */
-    int64_t rows, at_once;   /**< all rows, and those that pass through all layers before the next ones do */
+    int64_t rows, at_once;   /**< all rows, and those that pass through all layers before the next ones do: all of
+                                  them where a product is a library's, whose bits may depend on their number */
     const dense_layer *layers;
     int64_t n_layers;
 } dense_layers;
