@@ -35,16 +35,16 @@ def compile_(model: Path, output: Path, **settings: Any) -> None:
     torch.set_num_threads(1)  # times are those of one thread, as kernels are
     result = compile_emulator(model, output, **settings)
     making = result.making
+    is_native = making.sums is None
+    form = f"for blocks of {making.block}" if is_native else "in layers, which are faster here than native code"
     click.echo(
-        f"compiled in {result.seconds:.0f} s for blocks of {making.block}, {making.dtype}, on {making.device} "
-        f"({making.machine}, torch {making.torch})"
+        f"compiled in {result.seconds:.0f} s {form}, {making.dtype}, on {making.device} ({making.machine}, torch "
+        f"{making.torch})"
     )
-    if making.sums is not None:
-        click.echo("in layers, which take less time here than native code; blocks may have any size")
     click.echo(f"differences from {making.original} over {making.rows} rows, at most:")
     for one in making.differences:
         click.echo(f"  {one.name:<24} {one.largest:.2g} ({one.relative:.2g} of its standard deviation)")
     click.echo(f"a block takes {result.compiled * 1e3:.3g} ms, {result.original * 1e3:.3g} ms as TorchScript")
     click.echo(f"in the coupling file:\n  - model: {output}\n    sha256: {result.sha256}")
-    if making.block != BLOCK:
+    if is_native and making.block != BLOCK:
         click.echo(f"    block: {making.block}")

@@ -13,6 +13,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from coupler_plugin.config.emulators import EmulatorSection
@@ -35,7 +36,9 @@ class Worker:
     def begin(self, work: Callable[[], None]) -> Future[None]:
         """Let work begin, after what was begun before it."""
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(1, "coupler_plugin")
+            # a thread that torch has not seen would take over whatever number of threads the process has just then
+            own = torch.get_num_threads()
+            self._pool = ThreadPoolExecutor(1, "coupler_plugin", initializer=torch.set_num_threads, initargs=(own,))
         return self._pool.submit(np.errstate(all="ignore")(work))
 
     def end(self) -> None:

@@ -92,7 +92,7 @@ def read(found: Found, asked: Asked) -> EmulatorFile:
     if not asked.is_known:
         raise CouplerError(
             Status.MODEL,
-            f"'{path}' is compiled; native code is only run where its hash is named: write 'sha256: {found.sha256}' "
+            f"'{path}' is compiled, and a package is only run where its hash is named: write 'sha256: {found.sha256}' "
             "beside 'model:' if you trust who compiled it.",
         )
     if asked.dropout:

@@ -149,4 +149,4 @@ def first_line(error: Exception) -> str:
 
 def last_line(error: Exception) -> str:
     """Return the cause that an error of TorchScript names after its places in the module, without a full stop."""
-    return str(error).strip().rpartition("\n")[2].strip().removeprefix("RuntimeError: ").partition(". ")[0].rstrip(".")
+    return (str(error).strip().rpartition("\n")[2].strip() or type(error).__name__).rstrip(".")

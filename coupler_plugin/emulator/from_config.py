@@ -17,7 +17,8 @@ from coupler_plugin.emulator.file import EmulatorFile, last_line
 from coupler_plugin.emulator.gather import Team
 from coupler_plugin.emulator.gridded import GridEmulator, grid_of
 from coupler_plugin.emulator.load import load
-from coupler_plugin.emulator.rounding import rounding
+from coupler_plugin.emulator.rounding import rounding, sample_of
+from coupler_plugin.emulator.trial import checked
 from coupler_plugin.errors import CouplerError, Status
 from coupler_plugin.parallel import rank_of, together
 
@@ -87,12 +88,14 @@ def _place(section: EmulatorSection, comm: MPI.Comm | None, patience: float) -> 
 
 def _tell_rounding(section: EmulatorSection, file: EmulatorFile, device: str) -> None:
     name, precision, exact = file.manifest.name, section.precision, load(section.model, device=device)
+    sample = sample_of(file.manifest)
+    checked(exact.forward, sample, file.manifest, file.path)
     try:
-        share = 100.0 * rounding(exact, file)
-    except RuntimeError as error:
+        share = 100.0 * rounding(exact, file, sample)
+    except Exception as error:  # torch.jit raises many kinds
         raise CouplerError(
             Status.MODEL,
-            f"the emulator '{name}' does not run in {precision} on this processor ({last_line(error)}); leave "
+            f"the emulator '{name}' runs in float32, but not in {precision} on this device ({last_line(error)}); leave "
             "'precision:' out.",
         ) from error
     logger.info("%s: '%s' differs by up to %.2g %% of the spread of an output from float32", precision, name, share)

@@ -50,7 +50,7 @@ class Lanes:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute as it does in a lane."""
+    """Let torch compute as it does in a lane; the number is the process's, and threads that begin meanwhile take it."""
     own = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

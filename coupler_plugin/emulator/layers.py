@@ -122,7 +122,7 @@ def bind(
 def of_same_bits() -> Choice:
     """Return the choice of our products where they give the library's bits in less time, each tried once.
 
-    A product that the library spreads over threads is left to it.
+    Where torch has several threads, which the library spreads large products over, all are left to it.
     """
     tried = cache(_of_same_bits)
     return lambda layer, rows: None if torch.get_num_threads() > 1 else tried(layer, rows)
@@ -157,7 +157,10 @@ def _of_same_bits(layer: Layer, rows: int) -> Panels | None:
 
 
 def _is_same(layer: Layer, rows: int, panels: Panels) -> bool:
-    """Return whether our product has the library's bits: few numbers may be the same in another order."""
+    """Return whether our product has the library's bits, for blocks that begin on a cache line, as all do here.
+
+    Few numbers may be the same in another order.
+    """
     width, inputs = layer.weights.shape
     block, expected, found = torch.empty(rows, inputs), torch.empty(rows, width), torch.empty(rows, width)
     library, ours = _alone(layer, None, block, expected), _alone(layer, panels, block, found)
@@ -165,6 +168,7 @@ def _is_same(layer: Layer, rows: int, panels: Panels) -> bool:
     for _ in range(-(-_COMPARED // rows)):
         block.normal_(generator=generator)
         block[0] *= _TINY
+        block[1] *= 0.0  # zeros with signs
         library()
         ours()
         if not torch.equal(expected.view(torch.int32), found.view(torch.int32)):

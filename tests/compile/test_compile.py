@@ -173,7 +173,7 @@ def test_inspect_describes_a_package_without_running_it(made: Path, monkeypatch:
 
 
 def test_package_without_its_hash_is_refused(made: Path, couple: Couple) -> None:
-    with refused(Status.MODEL, "coupling.yml:2", "native code", f"'sha256: {digest(made)}'", "trust"):
+    with refused(Status.MODEL, "coupling.yml:2", "is compiled", f"'sha256: {digest(made)}'", "trust"):
         couple({"model": made, "block": BLOCK})
 
 
@@ -244,6 +244,15 @@ class Drawing(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + torch.randn_like(x)
+
+
+def test_exporter_that_gives_no_reason_is_named(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(torch.export, "export", fail)
+    with refused(Status.MODEL, "cannot be compiled: AssertionError; "):
+        compiling.compile_emulator(made.with_suffix(".pt"), tmp_path / "mlp.pt2", BLOCK)
 
 
 def test_network_that_draws_random_numbers_cannot_be_compiled(tmp_path: Path) -> None:
@@ -360,7 +369,7 @@ def test_layers_take_the_place_of_their_original_in_blocks_of_any_size(layered: 
 
 
 def test_layers_say_what_they_are(layered: Path) -> None:
-    assert "in layers, which take less time" in layered.with_suffix(".txt").read_text()
+    assert "in layers, which are faster here than native code" in layered.with_suffix(".txt").read_text()
     making = compiled.making_of(describe(layered))
     assert making.sums is not None
     assert making.original_sha256 == digest(layered.with_suffix(".pt"))
@@ -476,6 +485,16 @@ def empty_package(found: Found, exported: object, path: Path, settings: object) 
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("package/version", "")
     return path
+
+
+def test_layers_that_are_all_the_librarys_are_the_compilers(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = made.with_suffix(".pt")
+    monkeypatch.setattr(compiling, "_build", empty_package)
+    monkeypatch.setattr(compiling, "_runner", lambda path, device: slow(torch.jit.load(model)))
+    monkeypatch.setattr(layers, "_is_possible", lambda rows: False)
+    assert compiling.compile_emulator(model, tmp_path / "layers.pt2", BLOCK).making.sums is None
 
 
 def slow(module: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:

@@ -224,6 +224,26 @@ def test_blocks_take_layers_first(tmp_path: Path, name: str, block: int | str, t
         np.testing.assert_array_equal(run(blocks), expected)
 
 
+@pytest.mark.skipif(not layering.lib.product_is_here(), reason="this processor lacks AVX2 or FMA")
+def test_blocks_that_threads_share_are_tried_as_they_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, right, own = [], layering._is_same, torch.get_num_threads()
+
+    def is_same(*arguments: Any) -> bool:
+        threads.append(torch.get_num_threads())
+        return right(*arguments)
+
+    monkeypatch.setattr(layering, "_is_same", is_same)
+    torch.set_num_threads(2)
+    try:
+        Blocks(emulator(tmp_path / "one.pt", MODULES["relu"]), 64, 64, 2)
+        assert threads == []  # one block: torch spreads its products
+        Blocks(emulator(tmp_path / "several.pt", MODULES["relu"]), 637, 64, 2)
+        assert set(threads) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(own)
+
+
 def test_layers_run_in_a_thread_that_torch_has_not_seen(tmp_path: Path) -> None:
     file = emulator(tmp_path / "layers.pt", MODULES["relu"])
     blocks = Blocks(file, 637, 64)

@@ -107,15 +107,16 @@ def test_what_is_no_number_stays(n_sums: int) -> None:
 
 @needs_instructions
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize(("inputs", "width", "n_sums"), [(5, 24, 1), (32, 128, 1), (32, 8, 4)])
+@pytest.mark.parametrize(("inputs", "width", "n_sums"), [(1, 16, 1), (5, 24, 1), (32, 128, 1), (32, 8, 4)])
 def test_numbers_at_the_edge_have_the_bits_of_the_library(inputs: int, width: int, n_sums: int, bias: bool) -> None:
     layer = random_layer(inputs, width, bias=bias, is_cut=True)
+    layer.weights.add_(torch.sign(layer.weights))  # a single tiny input would else be a product of zero
     panels = layers._panels(layer, n_sums)
-    if not layers._is_same(layer, 64, panels):
+    if not layers._is_same(layer, 1024, panels):
         pytest.skip("the library sums in another order here")
     scales = torch.tensor([1e-45, 1e-44, 1e-40, 1e-38, 1e-20, 1e20, 1e38]).repeat_interleave(10)
     block = drawn(len(scales), inputs) * scales[:, None]
-    block[7::10, 1], block[8::10, 2], block[9::10, 0] = torch.nan, torch.inf, -0.0
+    block[7:60:10, -1], block[8::10, inputs // 2], block[9::10, 0] = torch.nan, torch.inf, -0.0
     library, found = torch.empty(len(block), width), torch.empty(len(block), width)
     run(layer, None, block, library)
     run(layer, panels, block, found)
@@ -142,14 +143,18 @@ def ours(monkeypatch: pytest.MonkeyPatch) -> None:
     ("inputs", "width"), [(2, 1), (4, 9), (32, 128), (128, 8), (5, 24), (600, 40), (24, 3), (7, 1)]
 )
 def test_products_that_are_chosen_have_the_bits_of_the_library(inputs: int, width: int, rows: int) -> None:
+    chosen = []
     for seed in range(8):
         layer = random_layer(inputs, width, seed=seed)
         panels = layers.of_same_bits()(layer, rows)
+        chosen.append(panels)
         for block in drawn(20_480, inputs, seed).split(rows):
             library, found = torch.empty(len(block), width), torch.empty(len(block), width)
             run(layer, None, block, library)
             run(layer, panels, block, found)
             np.testing.assert_array_equal(bits(found), bits(library))
+    if not any(chosen):
+        pytest.skip("the library sums in another order here")
 
 
 @needs_instructions

@@ -15,6 +15,7 @@ from small_emulators import Affine, field, write
 from torch import nn
 
 from coupler_plugin import Status
+from coupler_plugin.emulator.file import last_line
 from coupler_plugin.emulator.load import load
 from coupler_plugin.emulator.manifest import Manifest, save
 
@@ -117,3 +118,16 @@ def test_file_without_a_manifest_is_refused(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.script(Affine([[1.0]])), tmp_path / "bare.pt")
     with refused(Status.MODEL, "bare.pt", "no manifest", "manifest.save"):
         load(tmp_path / "bare.pt")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("Traceback\n  at line 3\nError: no memory. Take less.\n"), "Error: no memory. Take less"),
+        (ValueError("cannot open '/data/v. 2/x.pt'"), "cannot open '/data/v. 2/x.pt'"),
+        (AssertionError(), "AssertionError"),
+        (RuntimeError("one\r\ntwo\r\n"), "two"),
+    ],
+)  # fmt: skip
+def test_last_line_of_an_error_is_its_cause(error: Exception, said: str) -> None:
+    assert last_line(error) == said

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 from refusal import refused
-from small_emulators import write_mlp
+from small_emulators import field, write, write_mlp
+from torch import nn
 
-from coupler_plugin import Coupler, Status
+from coupler_plugin import Coupler, CouplerError, Status
 from tests.emulator.kinds import KINDS, answers, lstm_runs_in_bfloat16, section
 
 Couple = Callable[..., Coupler]
@@ -32,7 +33,10 @@ def test_bfloat16_is_near_float32_and_keeps_its_bits(
     np.testing.assert_array_equal(exact, answers(couple, kind, {**emulator, "precision": "float32"}))
     if kind == "window" and not lstm_runs_in_bfloat16():
         with refused(
-            Status.MODEL, "coupling.yml:5", "does not run in bfloat16 on this processor", "leave 'precision:' out"
+            Status.MODEL,
+            "coupling.yml:5",
+            "runs in float32, but not in bfloat16 on this device",
+            "leave 'precision:' out",
         ):
             answers(couple, kind, {**emulator, "precision": "bfloat16"})
         return
@@ -42,6 +46,34 @@ def test_bfloat16_is_near_float32_and_keeps_its_bits(
     assert f"bfloat16: '{kind}' differs by up to" in caplog.text
     other_blocks = answers(couple, kind, {**emulator, "precision": "bfloat16", "block": 256})
     np.testing.assert_array_equal(rounded, other_blocks)
+
+
+class Strict(nn.Module):
+    """Wants its product in float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.layer(x)
+        assert y.dtype == torch.float32, "the product is short"
+        return y
+
+
+def test_network_that_runs_in_float32_alone_names_the_line_of_its_precision(couple: Couple, tmp_path: Path) -> None:
+    model = write(tmp_path / "strict.pt", Strict(), [field("tas", "K")], [field("lai", "1")])
+    with refused(
+        Status.MODEL, "coupling.yml", "emulators.0.precision", "the product is short", "leave 'precision:' out"
+    ):
+        couple({"model": model, "precision": "bfloat16"})
+
+
+def test_network_that_does_not_run_at_all_is_not_said_to_lack_bfloat16(couple: Couple, tmp_path: Path) -> None:
+    model = write(tmp_path / "wide.pt", nn.Linear(2, 1), [field("tas", "K")], [field("lai", "1")])
+    with pytest.raises(CouplerError, match=r"wide.pt' does not run on inputs of the shapes \(1024, 1\)") as refusal:
+        couple({"model": model, "precision": "bfloat16"})
+    assert "bfloat16" not in str(refusal.value)
 
 
 def test_tf32_stays_off(couple: Couple, tmp_path: Path) -> None:
