@@ -47,7 +47,7 @@ sanitize: setup ## run the tests of the bridge and of the native passes with C t
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
 	PYTHONPATH=tests/bridge/sanitized $(python) -m pytest tests/guard/test_band.py tests/guard/test_budget.py \
 	tests/guard/test_unseen.py tests/guard/test_answers.py tests/emulator/test_ports.py tests/emulator/test_dense.py \
-	tests/emulator/test_layers.py tests/test_cells.py
+	tests/emulator/test_dense_layers.py tests/test_cells.py
 	$(python) -m pytest tests/bridge --ignore tests/bridge/test_install.py
 
 gpu-check: export COUPLER_PLUGIN_FORTRAN ?= $(if $(shell command -v gfortran),ON,OFF)
